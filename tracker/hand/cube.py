@@ -1,0 +1,74 @@
+"""The cube around a hand: between metres in the camera frame and [-1, 1] in the network's frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame, Side
+
+DEFAULT_EDGE = 0.26
+"""Edge in metres. A 215 mm hand, held off centre by a tracking error, still fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """An axis-parallel cube in the camera frame.
+
+    center: (x, y, z) in metres. edge: metres.
+    side: a left hand is looked at as its mirror image, so that networks see right hands only.
+    """
+
+    center: tuple[float, float, float]
+    edge: float = DEFAULT_EDGE
+    side: Side = "right"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.edge) and self.edge > 0):
+            raise ValueError(f"cube edge must be a positive number of metres, is {self.edge}")
+        if not all(np.isfinite(c) for c in self.center):
+            raise ValueError(f"cube centre must be finite, is {self.center}")
+
+    def _scale(self) -> NDArray[np.float32]:
+        half = np.float32(self.edge / 2)
+        return np.array([-half if self.side == "left" else half, half, half], np.float32)
+
+    def normalise(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Camera-frame points (..., 3) in metres to cube coordinates, [-1, 1] inside."""
+        return ((points - np.asarray(self.center, np.float32)) / self._scale()).astype(np.float32, copy=False)
+
+    def to_camera(self, coordinates: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Cube coordinates (..., 3) to camera-frame points in metres."""
+        return (coordinates * self._scale() + np.asarray(self.center, np.float32)).astype(np.float32, copy=False)
+
+    def window(self, frame: DepthFrame) -> tuple[slice, slice]:
+        """Rows and columns of the image that can hold points of the cube (empty slices if none can)."""
+        half, (x, y, z), k = self.edge / 2, self.center, frame.intrinsics
+        near, far = max(z - half, 0.05), max(z + half, 0.05)
+        # A slope is extreme at the near face on its own side of the axis, at the far face on the other.
+        left = min((x - half) / near, (x - half) / far) * k.fx + k.cx
+        right = max((x + half) / near, (x + half) / far) * k.fx + k.cx
+        top = min((y - half) / near, (y - half) / far) * k.fy + k.cy
+        bottom = max((y + half) / near, (y + half) / far) * k.fy + k.cy
+        rows = slice(int(np.clip(np.floor(top), 0, k.height)), int(np.clip(np.ceil(bottom) + 1, 0, k.height)))
+        columns = slice(int(np.clip(np.floor(left), 0, k.width)), int(np.clip(np.ceil(right) + 1, 0, k.width)))
+        return rows, columns
+
+
+def crop(frame: DepthFrame, cube: Cube, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """The points of a frame inside a cube, in cube coordinates.
+
+    keep: (height, width) bool, pixels that belong to the hand; without it every reading in the cube counts.
+    Returns (n, 3) float32, every coordinate in [-1, 1).
+    """
+    rows, columns = cube.window(frame)
+    points = frame.points(rows, columns)
+    wanted = np.abs(points[..., 2] - np.float32(cube.center[2])) < np.float32(cube.edge / 2)
+    wanted &= points[..., 2] > 0
+    if keep is not None:
+        wanted &= keep[rows, columns]
+    coordinates = cube.normalise(points[wanted])
+    inside = np.logical_and(coordinates >= -1, coordinates < 1).all(axis=1)
+    return coordinates[inside]

@@ -1,0 +1,32 @@
+"""The joints of a hand, in the order that files, messages and networks use."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
+
+JOINT_NAMES: Final[tuple[str, ...]] = (
+    "wrist",
+    *(f"thumb_{part}" for part in ("cmc", "mcp", "ip", "tip")),
+    *(f"{finger}_{part}" for finger in FINGERS[1:] for part in ("mcp", "pip", "dip", "tip")),
+)
+"""`hand21`. A joint is the centre of rotation inside the finger; a tip is the end of the finger, on the skin."""
+
+SKELETON: Final = "hand21"
+JOINT_COUNT: Final = len(JOINT_NAMES)
+
+BONES: Final[tuple[tuple[int, int], ...]] = tuple(
+    (0 if part == 0 else 1 + 4 * finger + part - 1, 1 + 4 * finger + part) for finger in range(5) for part in range(4)
+)
+"""(parent, child) joint indices: 20 bones, each finger from the wrist outwards."""
+
+WRIST: Final = 0
+PALM: Final[tuple[int, ...]] = (0, 5, 9, 13, 17)
+"""Wrist and the four finger knuckles: the nearly rigid part."""
+TIPS: Final[tuple[int, ...]] = (4, 8, 12, 16, 20)
+
+
+def joint(name: str) -> int:
+    """Index of a joint by its name; raises ValueError for a name that `hand21` does not have."""
+    return JOINT_NAMES.index(name)
