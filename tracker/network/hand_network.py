@@ -1,0 +1,55 @@
+"""The network together with its decoding: the one graph that engines run and exports contain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tracker.hand.cube import DEFAULT_EDGE
+from tracker.hand.heatmaps import Decode, Decoder
+from tracker.hand.skeleton import SKELETON
+from tracker.network.v2v import V2V, V2VConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandNetworkConfig:
+    """Everything needed to run a weights file.
+
+    name: what the status message calls the model. edge: cube edge in metres it was trained for.
+    decode, calibration: see `Decoder`. skeleton: the joint set, `hand21` where `tracker run` is to use it.
+    """
+
+    v2v: V2VConfig
+    name: str = "v2v"
+    decode: Decode = "softmax"
+    edge: float = DEFAULT_EDGE
+    calibration: tuple[float, float] = (1.0, 0.0)
+    skeleton: str = field(default=SKELETON)
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.edge <= 1.0:
+            raise ValueError(f"edge must be a cube edge in metres between 0.05 and 1, is {self.edge}")
+
+
+class HandNetwork(nn.Module):
+    """Occupancy in, joints out: `V2V` followed by `Decoder`."""
+
+    def __init__(self, config: HandNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.v2v = V2V(config.v2v)
+        self.decoder = Decoder(config.decode, config.edge, config.calibration)
+
+    def forward(self, occupancy: Tensor) -> tuple[Tensor, Tensor]:
+        """Occupancy grids to joints.
+
+        occupancy: (B, N, N, N) uint8, axes x y z. Returns joints (B, J, 4) float32, x y z in cube coordinates and
+        confidence 0..1, and presence (B,) float32, 0..1: how surely the cube holds a right hand (without a presence
+        head: the mean joint confidence).
+        """
+        maps, logit = self.v2v(occupancy)
+        joints = self.decoder(maps)
+        presence = torch.sigmoid(logit.float()) if self.config.v2v.presence else joints[..., 3].mean(dim=1)
+        return joints, presence

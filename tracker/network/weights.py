@@ -1,0 +1,89 @@
+"""Weights files: safetensors with everything needed to run them, and a JSON card beside them for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tracker.errors import WeightsError
+from tracker.network.hand_network import HandNetwork, HandNetworkConfig
+from tracker.network.v2v import V2VConfig
+
+FORMAT = "v2v-hand-tracker/1"
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The weights that come with the package, by model name."""
+    folder = Path(str(files("tracker.network") / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find_weights(model: str) -> Path:
+    """What `--model` names: `auto`, the name of shipped weights, or a file. Raises WeightsError."""
+    shipped = shipped_weights()
+    if model == "auto":
+        model = "v2v-lite"
+    if model in shipped:
+        return shipped[model]
+    path = Path(model)
+    if path.is_file():
+        return path
+    names = ", ".join(shipped) or "none"
+    if model in ("v2v", "v2v-lite"):
+        raise WeightsError(
+            f"no weights for {model} come with this version (there are: {names}); "
+            f"train them with `python -m trainer fit ... --model {model}` and pass the file as --model"
+        )
+    raise WeightsError(f"no weights file {model!r}: give a .safetensors file or one of: auto, {names}")
+
+
+def save_weights(path: Path, network: HandNetwork, card: dict[str, Any]) -> None:
+    """Write `path` and its card `path` with the suffix .json, each by renaming a finished file."""
+    config = network.config
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.v2v.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file(state, part, metadata={"format": FORMAT, "config": json.dumps(asdict(config))})
+    part.replace(path)
+    part = path.with_name(path.stem + ".json.part")
+    part.write_text(json.dumps({"config": asdict(config), **card}, indent=2) + "\n", encoding="utf-8")
+    part.replace(path.with_suffix(".json"))
+
+
+def load_weights(path: Path) -> HandNetwork:
+    """The network of a weights file, in evaluation mode on the CPU. Runs no code from the file.
+
+    Raises WeightsError if the file is missing, damaged, of another project, or does not fit the network it names.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}); was it copied whole?") from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} holds no weights of this project (format {metadata.get('format')!r}, want {FORMAT!r})"
+        )
+    try:
+        values = json.loads(metadata["config"])
+        values["v2v"] = V2VConfig(**values["v2v"])
+        values["calibration"] = tuple(values["calibration"])
+        network = HandNetwork(HandNetworkConfig(**values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} describes a network that this version does not know: {error}") from error
+    try:
+        network.v2v.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not fit the network it describes: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return network.eval()
