@@ -32,7 +32,7 @@ def gaussian_maps(joints: Tensor, size: int, sigma: float = PAPER_SIGMA) -> Tens
 
 
 def expectation(weights: Tensor) -> Tensor:
-    """Mean position of each map: (B, J, G, G, G), summing to 1, to (B, J, 3) cube coordinates (Sun et al., ECCV 2018)."""
+    """Mean position of each map: (B, J, G, G, G), summing to 1, to (B, J, 3) cube coordinates (Sun, ECCV 2018)."""
     centers = axis_centers(weights.shape[-1], weights.device).to(weights.dtype)
     x = (weights.sum(dim=(3, 4)) * centers).sum(dim=2)
     y = (weights.sum(dim=(2, 4)) * centers).sum(dim=2)
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
 
     decode: how the network was trained. "softmax": maps are logits of a distribution, the estimate is its mean and the
     confidence comes from the mass within 10 mm of it. "peak": maps are heat maps (squared error), the estimate is the
-    mean over the 5^3 voxels around the highest, the confidence comes from its height.
+    mean over the 9^3 voxels around the highest, the confidence comes from its height.
     edge: cube edge in metres that the network was trained for.
     calibration: confidence = sigmoid(slope * logit(raw) + offset), fitted on held-out data (Platt 1999), so that of the
     joints of confidence p a share p lies within 10 mm.
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         return torch.cat([point, confidence[..., None]], dim=2)
 
     @staticmethod
-    def _window(best: Tensor, size: int, reach: int = 2) -> Tensor:
+    def _window(best: Tensor, size: int, reach: int = 4) -> Tensor:
         """1 within `reach` voxels of a flat index along every axis, (B, J, size, size, size)."""
         index = torch.arange(size, device=best.device)
         axes = (best // (size * size), best // size % size, best % size)

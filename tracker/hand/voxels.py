@@ -19,7 +19,7 @@ def voxel_center(index: Tensor, size: int) -> Tensor:
 def voxelise(points: Tensor, sample: Tensor, batch: int, size: int, out: Tensor | None = None) -> Tensor:
     """Occupancy grids of a batch of hands.
 
-    points: (n, 3) float, cube coordinates x y z of all the hands, one after another; those outside [-1, 1) are left out.
+    points: (n, 3) float, cube coordinates x y z of all hands, one after another; those outside [-1, 1) are left out.
     sample: (n,) int64, which hand of the batch each point belongs to.
     out: (batch, size, size, size) uint8 to write into; allocated if None.
     Returns (batch, size, size, size) uint8, axes x y z, 1 where at least one point lies in the voxel.

@@ -39,7 +39,8 @@ class V2VConfig:
             raise ValueError(f"output_scale must be 1 or 2, is {self.output_scale}")
         if self.front_stride not in (1, 2) or (self.front_kernel + self.front_stride) % 2:
             raise ValueError(
-                f"front_kernel must be odd with front_stride 1 and even with 2, got {self.front_kernel}, {self.front_stride}"
+                "front_kernel must be odd with front_stride 1 and even with 2, "
+                f"got {self.front_kernel} and {self.front_stride}"
             )
         if self.output_scale == 2 and self.front_stride == 2:
             raise ValueError("output_scale 2 needs the full-resolution features of front_stride 1")
