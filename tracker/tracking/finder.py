@@ -1,0 +1,97 @@
+"""Finding hands in one depth image, by geometry alone: no learning, and no memory of earlier images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame
+from tracker.hand.cube import Cube
+from tracker.tracking.palms import Palm, examine, palm_pixels
+from tracker.tracking.regions import HandRegion
+from tracker.tracking.silhouette import Silhouette, silhouette
+
+MINIMUM_SCORE = 0.5
+SAME_HAND = 0.1
+"""Metres: palms closer than this are one hand."""
+ARM_LENGTH = 0.45
+"""Metres: what lies along the forearm up to here is that arm's elbow, not another hand."""
+FLESH = 0.01
+"""Metres from the visible surface to the middle of the hand."""
+
+
+def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) -> list[HandRegion]:
+    """The hands in a depth image, best first, at most `limit`.
+
+    exclude: cubes of hands that are known already; what lies in them, or is the arm of what lies in them, is no new hand.
+
+    Each limb that ends in a palm is one: a place where the largest disc that fits into the silhouette is as wide as a
+    palm, with thin fingers around it and one forearm, and an outline that stands out before what is behind it.
+    """
+    image = silhouette(frame)
+    palms = [examine(image, row, column) for row, column in palm_pixels(image)]
+    palms = sorted((palm for palm in palms if palm.score >= MINIMUM_SCORE), key=lambda palm: -palm.score)
+    found: list[Palm] = []
+    for palm in palms:
+        if any(_known(palm, cube) for cube in exclude):
+            continue
+        if not any(_belongs_to(palm, other) for other in found):
+            found.append(palm)
+    return [_region(frame, image, palm) for palm in found[:limit]]
+
+
+def _known(palm: Palm, cube: Cube) -> bool:
+    """Whether a palm lies in a cube, or is the elbow of an arm that leads into it."""
+    offset = np.asarray(cube.center, np.float32) - palm.point
+    if np.abs(offset).max() < cube.edge / 2:
+        return True
+    if palm.arm is None or palm.fingers >= 2:
+        return False
+    along = float(offset @ palm.arm)
+    return 0 < along < ARM_LENGTH and float(np.linalg.norm(offset - along * palm.arm)) < cube.edge / 2
+
+
+def _belongs_to(palm: Palm, better: Palm) -> bool:
+    """Whether a palm is a part of a better one's hand, or of the arm behind it."""
+    offset = palm.point - better.point
+    length = float(np.linalg.norm(offset))
+    if length < SAME_HAND:
+        return True
+    if better.arm is None:
+        return False
+    return length < ARM_LENGTH and float(offset @ better.arm) > 0.75 * length
+
+
+def _region(frame: DepthFrame, image: Silhouette, palm: Palm) -> HandRegion:
+    top, left = palm.corner
+    height, width = palm.mask.shape
+    points = image.points[top : top + height, left : left + width]
+    middle = points[palm.mask].mean(axis=0)
+    ray = middle / np.linalg.norm(middle)
+    return HandRegion(
+        center=(middle + FLESH * ray).astype(np.float32),
+        mask=_full_mask(frame, image.step, palm.mask, points[..., 2], palm.corner),
+        score=palm.score,
+        palm=palm.point,
+        arm=palm.arm,
+    )
+
+
+def _full_mask(
+    frame: DepthFrame, step: int, mask: NDArray[np.bool_], depth: NDArray[np.float32], corner: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """The mask at full resolution: pixels next to the thinned-out mask that continue its surface."""
+    kernel = np.ones((3, 3), np.uint8)
+    surface = np.where(mask, depth, np.float32(0))
+    surface = np.where(mask, surface, cv2.dilate(surface, kernel))
+    surface = np.repeat(np.repeat(surface, step, axis=0), step, axis=1)
+    full = np.zeros(frame.depth.shape, np.bool_)
+    top, left = corner[0] * step, corner[1] * step
+    window = full[top : top + surface.shape[0], left : left + surface.shape[1]]
+    surface = surface[: window.shape[0], : window.shape[1]]
+    here = frame.depth[top : top + window.shape[0], left : left + window.shape[1]] * np.float32(frame.depth_scale)
+    window[:] = (surface > 0) & (np.abs(here - surface) < 0.02)
+    return full

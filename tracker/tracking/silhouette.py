@@ -1,0 +1,179 @@
+"""A depth image seen as silhouettes: continuous surfaces, how wide they are in metres, and which are bodies or desks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame, ray_slopes
+from tracker.tracking.regions import cut_jumps
+
+NEAR, FAR = 0.15, 1.5
+"""Metres: hands are looked for between these."""
+WORKING_PIXELS = 220_000
+"""Larger images are thinned out to about this many pixels, or a quarter of it (2.3 mm each at 0.5 m, in most cameras)."""
+BODY_RADIUS = 0.058
+"""Metres: a disc of this radius fits into no hand, but into heads, trunks and desks."""
+FINGER_RADIUS = 0.0135
+"""Metres: half the width of a thick finger, with the sensor's blur."""
+HOLE_AREA = 8e-4
+"""Square metres: holes without reading, up to this size and within one surface, are taken as part of it."""
+PLANE_AREA = 0.06
+"""Square metres of a flat surface that make it a desk."""
+PLANE_DISTANCE = 0.009
+"""Metres around its plane that belong to the desk."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Silhouette:
+    """A thinned-out depth image and what was seen in it; all arrays (height, width) of the thinned-out image.
+
+    step: full-resolution pixels per pixel. focal: pixels.
+    points: (height, width, 3) float32, metres, camera frame, z = 0 where no reading in range.
+    limb: bool, surfaces that are too narrow to be a body, head or desk, cut at depth jumps.
+    body: bool, surfaces that are wide. desk: bool, the large flat one.
+    thin: bool, parts of the limbs that are no wider than a finger.
+    radius: float32, metres: the largest disc around the pixel within its surface.
+    """
+
+    step: int
+    focal: float
+    points: NDArray[np.float32]
+    limb: NDArray[np.bool_]
+    body: NDArray[np.bool_]
+    desk: NDArray[np.bool_]
+    thin: NDArray[np.bool_]
+    radius: NDArray[np.float32]
+
+
+def silhouette(frame: DepthFrame) -> Silhouette:
+    """Thin out a frame, cut it at depth jumps, and tell narrow surfaces from wide ones."""
+    step = math.ceil(math.sqrt(frame.depth.size / WORKING_PIXELS))
+    focal = frame.intrinsics.fx / step
+    raw = cv2.medianBlur(np.ascontiguousarray(frame.depth[::step, ::step]), 3)
+    depth = raw.astype(np.float32) * np.float32(frame.depth_scale)
+    depth[(depth < NEAR) | (depth > FAR)] = 0
+    solid = cut_jumps(depth)
+    x_slope, y_slope = ray_slopes(frame.intrinsics)
+    points = np.empty((*depth.shape, 3), np.float32)
+    np.multiply(depth, x_slope[::step], out=points[..., 0])
+    np.multiply(depth, y_slope[::step, None], out=points[..., 1])
+    points[..., 2] = depth
+
+    desk = find_desk(points, focal)
+    solid &= ~desk
+    metres_per_pixel = depth / np.float32(focal)
+    whole = fill_holes(solid, depth, focal)
+    radius = cv2.distanceTransform(_framed(whole), cv2.DIST_L2, 5)[1:-1, 1:-1] * metres_per_pixel
+    # The factors leave a rim for the corners that discs do not reach.
+    wide = solid & _opened(radius, metres_per_pixel, BODY_RADIUS, 1.15)
+    # A hand before a head or trunk is within the disc's reach in the image, but a surface of its own.
+    count, surface = cv2.connectedComponents(solid.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    bulky = np.zeros(count, np.bool_)
+    bulky[surface[radius > BODY_RADIUS]] = True
+    body = wide & bulky[surface] & (depth > _mean_where(depth, radius > BODY_RADIUS, focal) - BODY_RADIUS)
+    limb = solid & ~body
+    thin = limb & ~_opened(radius, metres_per_pixel, FINGER_RADIUS, 1.3)
+    return Silhouette(step, focal, points, limb, body, desk, thin, radius)
+
+
+def _opened(
+    radius: NDArray[np.float32], metres_per_pixel: NDArray[np.float32], size: float, slack: float
+) -> NDArray[np.bool_]:
+    """What discs of a radius `size` (metres) cover: a morphological opening that keeps its size in metres."""
+    core = radius > size
+    if not core.any():
+        return core
+    distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
+    return distance * metres_per_pixel < size * slack
+
+
+def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: float) -> NDArray[np.float32]:
+    """Mean depth (metres) of the marked pixels within a hand's breadth of each pixel; 0 where there are none."""
+    if not where.any():
+        return np.zeros_like(depth)
+    size = 2 * int(0.08 * focal / float(np.median(depth[where]))) + 1
+    weight = cv2.boxFilter(where.astype(np.float32), -1, (size, size))
+    total = cv2.boxFilter(np.where(where, depth, 0), -1, (size, size))
+    return np.where(weight > 0, total / np.maximum(weight, 1e-6), 0).astype(np.float32)
+
+
+def _framed(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The mask as uint8 with a border of one copied pixel: the image's edge is no edge of a surface."""
+    return cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+
+
+def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
+    """Close small holes that lie within one surface (eyes in a face, a reflection on a ring).
+
+    solid: (height, width) bool. depth: (height, width) float32, metres, 0 = no reading. focal: pixels.
+    A gap between surfaces at different depths (the shadow beside a finger) stays open.
+    """
+    whole = solid.copy()
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
+    height, width = solid.shape
+    left, top, w, h, area = stats.T
+    inner = (left > 0) & (top > 0) & (left + w < width) & (top + h < height)
+    inner &= area < HOLE_AREA * (focal / NEAR) ** 2
+    inner[0] &= not solid[0, 0]
+    for hole in np.flatnonzero(inner):
+        window = np.s_[top[hole] - 1 : top[hole] + h[hole] + 1, left[hole] - 1 : left[hole] + w[hole] + 1]
+        around = depth[window][solid[window]]
+        if len(around) == 0:
+            continue
+        low, high = float(around.min()), float(around.max())
+        if high - low < 0.03 and area[hole] * (low / focal) ** 2 < HOLE_AREA:
+            whole[window] |= labels[window] == hole
+    return whole
+
+
+def find_desk(points: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
+    """Pixels of the largest flat surface, if it is large enough to be a desk or a wall.
+
+    points: (height, width, 3) float32, metres. Planes through three random readings are compared by how many of a
+    sample lie near them (RANSAC, Fischler and Bolles 1981); the best is fitted again to its own readings.
+    Only connected parts of the plane count, so that a hand that the plane merely runs through stays.
+    """
+    height, width = points.shape[:2]
+    none = np.zeros((height, width), np.bool_)
+    sample = points[4::8, 4::8].reshape(-1, 3)
+    sample = sample[sample[:, 2] > 0]
+    if len(sample) < 100:
+        return none
+    random = np.random.default_rng(0)  # the same image gives the same hands
+    corner = sample[random.integers(len(sample), size=(3, 96))]
+    normal = np.cross(corner[1] - corner[0], corner[2] - corner[0])
+    length = np.linalg.norm(normal, axis=1)
+    usable = length > 1e-3  # three readings within a few centimetres say nothing about a desk
+    if not usable.any():
+        return none
+    normal = normal[usable] / length[usable, None]
+    offset = np.einsum("ij,ij->i", normal, corner[0][usable])
+    near = np.abs(sample @ normal.T - offset) < PLANE_DISTANCE
+    best = int(near.sum(axis=0).argmax())
+    inliers = sample[near[:, best]]
+    if len(inliers) < 40:
+        return none
+    middle = inliers.mean(axis=0)
+    axis = np.linalg.svd(inliers - middle, full_matrices=False)[2][2]
+    flat = (np.abs((points - middle) @ axis) < PLANE_DISTANCE) & (points[..., 2] > 0)
+    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
+    # Surface seen at a slant covers fewer pixels: its area is divided by the cosine.
+    slant = np.abs(points[::2, ::2].reshape(-1, 3) @ axis) / np.maximum(
+        np.linalg.norm(points[::2, ::2].reshape(-1, 3), axis=1), 1e-6
+    )
+    share = np.where(slant > 0, (2 * points[::2, ::2, 2].ravel() / focal) ** 2 / np.maximum(slant, 0.1), 0)
+    area = np.bincount(labels[::2, ::2].ravel(), weights=share, minlength=count)
+    large = area > PLANE_AREA
+    large[0] = False
+    desk = large[labels]
+    # What falls away behind the plane beside it is the rest of the same thing: the flank of a trunk, a desk's edge.
+    # Only what rises toward the camera can be a hand that lies on it.
+    beside = cv2.distanceTransform((~desk).astype(np.uint8), cv2.DIST_L2, 3) * (points[..., 2] / np.float32(focal))
+    height_above = (points - middle) @ (axis if axis @ middle < 0 else -axis)
+    behind = (height_above < 0) & (height_above > -0.15) & (beside < BODY_RADIUS) & (points[..., 2] > 0)
+    return desk | behind
