@@ -1,0 +1,84 @@
+"""The publishing end: a socket that hands each message to whoever listens and never waits for anyone."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+import zmq
+
+from tracker.stream.endpoint import HANDS_TOPIC, NONE, STATUS_TOPIC, bind_error, check_endpoint, is_ipv6, is_loopback
+from tracker.stream.message import HandsMessage, StatusMessage, pack
+
+log = logging.getLogger(__name__)
+
+QUEUE = 1000
+"""Messages kept for a subscriber that is behind (about 1 MB); after that it misses messages."""
+LINGER_MS = 200
+"""Closing waits this long for the last messages to leave. Without it a recording's last frames are lost."""
+MAX_REQUEST = 4096
+"""Bytes of a subscription; a longer one ends the connection that it came from."""
+
+
+class Publisher:
+    """Publishes on an endpoint, or nothing at all on the endpoint "none". Use it in a `with` block or call `close`.
+
+    endpoint: where it is bound, with the real port number if the port asked for was `*`; "none" if nowhere.
+    Raises StreamError if the endpoint is misspelled, taken or forbidden.
+    """
+
+    def __init__(self, endpoint: str, camera: str) -> None:
+        self._hands_topic = (HANDS_TOPIC + camera).encode("utf-8", "replace")
+        self._status_topic = (STATUS_TOPIC + camera).encode("utf-8", "replace")
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self.endpoint = endpoint
+        if endpoint == NONE:
+            return
+        check_endpoint(endpoint)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.setsockopt(zmq.SNDHWM, QUEUE)
+        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST)
+        self._socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise bind_error(endpoint, error) from error
+        self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        if not is_loopback(endpoint):
+            log.warning(
+                "%s can be reached from the network, and the stream is neither encrypted nor protected by a password: "
+                "anyone who can reach it sees the hands",
+                self.endpoint,
+            )
+
+    def publish(self, message: HandsMessage) -> None:
+        """Send the hands of a frame. Never waits: a subscriber that is too far behind misses the message."""
+        self._send(self._hands_topic, message)
+
+    def status(self, status: StatusMessage) -> None:
+        """Send the once-a-second status. Never waits."""
+        self._send(self._status_topic, status)
+
+    def close(self) -> None:
+        """Let the last messages leave, for at most LINGER_MS, and free the endpoint. Safe to call twice."""
+        if self._context is not None:
+            self._socket.close()
+            self._context.term()
+            self._context = None
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, topic: bytes, message: HandsMessage | StatusMessage) -> None:
+        if self._context is not None:
+            # Packed before anything is sent: a failure here must not leave half a message in the socket.
+            data = pack(message)
+            self._socket.send_multipart((topic, data))
