@@ -28,3 +28,7 @@ class StreamError(TrackerError):
 def missing_package(package: str, purpose: str, install: str) -> str:
     """The one wording for an optional package that is not there."""
     return f"{purpose} needs the package {package}, which is not installed: {install}"
+
+
+class DataError(TrackerError):
+    """A training or evaluation file is missing, damaged, or not of the form that was expected."""

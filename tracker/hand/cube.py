@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.camera.frame import DepthFrame, Side
+from tracker.camera.frame import DepthFrame, Intrinsics, Side
 
 DEFAULT_EDGE = 0.26
 """Edge in metres. A 215 mm hand, held off centre by a tracking error, still fits."""
@@ -43,9 +43,9 @@ class Cube:
         """Cube coordinates (..., 3) to camera-frame points in metres."""
         return (coordinates * self._scale() + np.asarray(self.center, np.float32)).astype(np.float32, copy=False)
 
-    def window(self, frame: DepthFrame) -> tuple[slice, slice]:
+    def window(self, intrinsics: Intrinsics) -> tuple[slice, slice]:
         """Rows and columns of the image that can hold points of the cube (empty slices if none can)."""
-        half, (x, y, z), k = self.edge / 2, self.center, frame.intrinsics
+        half, (x, y, z), k = self.edge / 2, self.center, intrinsics
         near, far = max(z - half, 0.05), max(z + half, 0.05)
         # A slope is extreme at the near face on its own side of the axis, at the far face on the other.
         left = min((x - half) / near, (x - half) / far) * k.fx + k.cx
@@ -57,13 +57,18 @@ class Cube:
         return rows, columns
 
 
+def cube_center(joints: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Where a cube is centred for known joints (21, 3): their mean, which moves little when one of them is wrong."""
+    return np.asarray(np.nanmean(joints, axis=0), np.float64)
+
+
 def crop(frame: DepthFrame, cube: Cube, keep: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """The points of a frame inside a cube, in cube coordinates.
 
     keep: (height, width) bool, pixels that belong to the hand; without it every reading in the cube counts.
     Returns (n, 3) float32, every coordinate in [-1, 1).
     """
-    rows, columns = cube.window(frame)
+    rows, columns = cube.window(frame.intrinsics)
     points = frame.points(rows, columns)
     wanted = np.abs(points[..., 2] - np.float32(cube.center[2])) < np.float32(cube.edge / 2)
     wanted &= points[..., 2] > 0

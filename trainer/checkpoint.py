@@ -1,0 +1,36 @@
+"""Checkpoints of a training run, written so that a kill at any moment leaves the last one whole."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracker.errors import DataError
+
+NAME = "checkpoint.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `folder`/checkpoint.pt: first beside it, flushed to the disk, then renamed over the old one."""
+    part = folder / (NAME + ".part")
+    with part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / NAME)
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
+    """The last checkpoint of a run. Loads tensors and plain values only, never code. Raises DataError."""
+    path = folder / NAME
+    if not path.is_file():
+        raise DataError(f"nothing to resume: there is no {path}; start without --resume")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} is damaged ({error}); start again without --resume") from error
+    return state
