@@ -6,6 +6,7 @@
 Joints are metres in the frame of reference that `space` names: camera (x right, y down, z forward) or world (z up).
 """
 
+import contextlib
 import math
 import sys
 
@@ -24,7 +25,7 @@ def main():
     socket.subscribe("hands.")  # "hands.simulated" would take that one camera's messages
 
     while remaining > 0:
-        topic, data = socket.recv_multipart()
+        _topic, data = socket.recv_multipart()
         message = msgpack.unpackb(data)
         if message["version"] != 1:
             sys.exit(f"protocol version {message['version']}, this program reads version 1")
@@ -38,7 +39,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         main()
-    except KeyboardInterrupt:
-        pass
