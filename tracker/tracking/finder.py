@@ -19,6 +19,7 @@ SAME_HAND = 0.1
 """Metres: palms closer than this are one hand."""
 ARM_LENGTH = 0.45
 """Metres: what lies along the forearm up to here is that arm's elbow, not another hand."""
+FINGER_WEIGHT = 3.0
 FLESH = 0.01
 """Metres from the visible surface to the middle of the hand."""
 
@@ -26,7 +27,8 @@ FLESH = 0.01
 def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) -> list[HandRegion]:
     """The hands in a depth image, best first, at most `limit`.
 
-    exclude: cubes of hands that are known already; what lies in them, or is the arm of what lies in them, is no new hand.
+    exclude: cubes of hands that are known already; what lies in them, or is the
+    arm of it, is no new hand.
 
     Each limb that ends in a palm is one: a place where the largest disc that fits into the silhouette is as wide as a
     palm, with thin fingers around it and one forearm, and an outline that stands out before what is behind it.
@@ -69,7 +71,9 @@ def _region(frame: DepthFrame, image: Silhouette, palm: Palm) -> HandRegion:
     top, left = palm.corner
     height, width = palm.mask.shape
     points = image.points[top : top + height, left : left + width]
-    middle = points[palm.mask].mean(axis=0)
+    # Joints are many in the fingers and few in the palm, so the fingers' pixels count more.
+    weight = np.where(image.thin[top : top + height, left : left + width][palm.mask], FINGER_WEIGHT, 1)
+    middle = np.average(points[palm.mask], axis=0, weights=weight)
     ray = middle / np.linalg.norm(middle)
     return HandRegion(
         center=(middle + FLESH * ray).astype(np.float32),

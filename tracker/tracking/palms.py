@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +17,8 @@ BALL = 0.19
 """Metres around the palm that are looked at: a long hand's finger tips (130 mm) and the start of the forearm."""
 ARM_REACH = 0.145
 """Metres from the palm: what goes on farther than any finger is a forearm."""
-ARM_WIDTH = 0.12
-"""Metres: no forearm is wider, with its sleeve."""
+EXIT_AREA = 2e-4
+"""Square metres that must be seen of a forearm between `ARM_REACH` and `BALL`."""
 FINGER_LENGTH = 0.02
 """Metres that a thin thing must stick out to be a finger."""
 DESK_RISE = 0.01
@@ -27,6 +28,31 @@ WRIST = (0.9, 2.2)
 CANDIDATES = 12
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for and against a hand. Lengths in metres, shares 0..1.
+
+    radius: of the palm's circle; widest: of the largest circle anywhere in the hand. fingers: thin things that stick
+    out. exits: limbs that go on farther than fingers. arm_depth: z of the unit vector to the forearm, 0 without one.
+    reach: from the palm to the farthest finger tip. free: share of the outline that stands out before what is behind
+    it; hidden: share that lies behind something. ragged: share that is mere noise. border: from the palm to the image's
+    edge. depth: of the palm. prominence: how far before the body.
+    """
+
+    radius: float
+    widest: float
+    fingers: int
+    exits: int
+    arm_depth: float
+    reach: float
+    free: float
+    hidden: float
+    ragged: float
+    border: float
+    depth: float
+    prominence: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Palm:
     """A palm and the hand around it, in the thinned-out image.
@@ -34,7 +60,7 @@ class Palm:
     score: 0..1. point: (3,) float32, metres, camera frame, the middle of the palm on the surface. radius: metres.
     mask: bool, hand pixels of the window that starts at `corner` (row, column).
     arm: (3,) float32 unit vector toward the forearm, or None. fingers: how many thin things stick out.
-    free: share of the outline that stands out before what is behind it.
+    seen: what the score was made from.
     """
 
     score: float
@@ -44,26 +70,41 @@ class Palm:
     corner: tuple[int, int]
     arm: NDArray[np.float32] | None
     fingers: int
-    free: float
+    seen: Evidence
 
 
 def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
-    """Rows and columns where a palm may be: where the disc that fits into a limb is locally the largest."""
+    """Rows and columns where a palm may be, nearest first: where the disc that fits into a limb is locally the largest.
+
+    Places that are surrounded by their own surface on nearly all sides are left out: they are parts of a body.
+    """
     smooth = cv2.GaussianBlur(np.where(image.limb, image.radius, 0).astype(np.float32), (5, 5), 0)
     peak = (smooth >= cv2.dilate(smooth, np.ones((9, 9), np.uint8))) & image.limb
     peak &= (image.radius > PALM_RADIUS[0]) & (image.radius < PALM_RADIUS[1])
     rows, columns = np.nonzero(peak)
-    order = np.argsort(-image.radius[rows, columns])
-    chosen: list[tuple[int, int]] = []
+    kept = np.flatnonzero(_attached(image, rows, columns) < 0.8)
+    kept = kept[np.argsort(-image.radius[rows[kept], columns[kept]])]
     places = np.empty((0, 3), np.float32)
-    for row, column in zip(rows[order], columns[order]):
-        point = image.points[row, column]
+    chosen = []
+    for i in kept:
+        point = image.points[rows[i], columns[i]]
         if len(places) == 0 or np.linalg.norm(places - point, axis=1).min() > 0.03:
-            chosen.append((int(row), int(column)))
+            chosen.append((int(rows[i]), int(columns[i])))
             places = np.vstack([places, point])
-        if len(chosen) == CANDIDATES:
-            break
-    return chosen
+    nearest_first = np.argsort(places[:, 2])
+    return [chosen[i] for i in nearest_first[:CANDIDATES]]
+
+
+def _attached(image: Silhouette, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """For each pixel (n,), the share of a circle of 1.6 palm radii around it that has readings of about its depth."""
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    depth = image.points[rows, columns, 2]
+    pixels = (1.6 * image.radius[rows, columns] * image.focal / depth)[:, None]
+    height, width = image.limb.shape
+    row = np.rint(rows[:, None] + pixels * np.sin(angle)).astype(np.int64)
+    column = np.rint(columns[:, None] + pixels * np.cos(angle)).astype(np.int64)
+    around = image.points[row.clip(0, height - 1), column.clip(0, width - 1), 2]
+    return (np.abs(around - depth[:, None]) < 0.04).mean(axis=1)
 
 
 def examine(image: Silhouette, row: int, column: int) -> Palm:
@@ -85,23 +126,67 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
     own = labels == labels[row - top, column - left]
     own |= _pieces_in_front(labels, own, distance, pixel_area)
 
-    exits = _exits(own & (distance > 1.3 * radius), thin, distance, pixel_area)
+    exits = _exits(own & ~thin & (distance > ARM_REACH), pixel_area)
     finger_middles = _fingers(own & thin & (distance > 0.8 * radius) & (distance < 0.15), offset, distance)
-    arm = _arm_direction(exits, finger_middles, offset, distance)
+    arm = _arm_direction(exits, finger_middles, offset)
     hand = own & (distance < 0.15)
     if arm is not None:
         along = offset @ arm
         hand &= along < _wrist(own, along, offset, arm, radius)
     free, hidden = _outline(hand, own, depth, image.desk[window])
-    border = min(row, column, height - 1 - row, width - 1 - column) / image.focal * float(point[2])
-    score = _score(radius, len(finger_middles), len(exits), free, hidden)
-    score *= float(np.interp(border, [0.5 * radius, 1.1 * radius], [0.3, 1.0]))
-    tips = own if arm is None else own & (along < 0)
-    score *= float(np.interp(distance[tips].max(), [0.125, 0.16], [1.0, 0.6]))
-    if arm is not None and len(finger_middles) < 2:
+    tips = hand if arm is None else hand & (along < 0)
+    seen = Evidence(
+        radius=radius,
+        widest=float(image.radius[window][hand].max(initial=radius)),
+        fingers=len(finger_middles),
+        exits=len(exits),
+        arm_depth=0.0 if arm is None else float(arm[2]),
+        reach=float(distance[tips].max(initial=0)),
+        free=free,
+        hidden=hidden,
+        ragged=_raggedness(hand),
+        border=min(row, column, height - 1 - row, width - 1 - column) / image.focal * float(point[2]),
+        depth=float(point[2]),
+        prominence=_prominence(image, point),
+    )
+    score = math.prod(weigh(seen).values())
+    return Palm(score, point, radius, hand, (top, left), arm, len(finger_middles), seen)
+
+
+def weigh(seen: Evidence) -> dict[str, float]:
+    """What each piece of evidence says, 0 (no hand) to 1 (as hands are); the score is their product."""
+    few = seen.fingers < 2
+    no_arm = (0.25, 0.5, 0.65, 0.75, 0.85)[min(seen.fingers, 4)]  # a hand may be all that is seen, but then it must be clear
+    two_arms = 0.2 if seen.fingers < 3 else 0.5  # the middle of an arm
+    return {
+        "fingers": _ramp(seen.fingers, (0, 0.5), (1, 0.75), (2, 0.95), (3, 1.0)),
+        "exits": {0: no_arm, 1: 1.0}.get(seen.exits, two_arms),
+        "radius": _ramp(seen.radius, (0.018, 0.5), (0.028, 0.9), (0.036, 1.0), (0.047, 1.0), (0.056, 0.5)),
+        # The palm is the widest part of a hand; else the circle is at a wrist or the root of a finger.
+        "widest": _ramp(seen.widest / seen.radius, (1.1, 1.0), (1.4, 0.5)),
+        "reach": _ramp(seen.reach, (0.135, 1.0), (0.165, 0.6)),
+        "free": _ramp(seen.free, (0.5, 0.0), (0.85, 1.0)),
+        "hidden": _ramp(seen.hidden, (0.05, 1.0), (0.3, 0.0)),
+        "ragged": _ramp(seen.ragged, (0.02, 1.0), (0.06, 0.6)),
+        "border": _ramp(seen.border / seen.radius, (0.5, 0.3), (1.1, 1.0)),
+        "depth": _ramp(seen.depth, (1.0, 1.0), (1.5, 0.7)),
+        "prominence": _ramp(seen.prominence, (-0.08, 0.6), (0.03, 1.0)),
         # An elbow looks like a fist at the end of an arm; but it is seldom nearer to the camera than the rest.
-        score *= float(np.interp(arm[2], [-0.4, 0.2], [0.6, 1.0]))
-    return Palm(score, point, radius, hand, (top, left), arm, len(finger_middles), free)
+        "elbow": _ramp(seen.arm_depth, (-0.4, 0.6), (0.2, 1.0)) if few and seen.exits else 1.0,
+    }
+
+
+def _ramp(value: float, *corners: tuple[float, float]) -> float:
+    """Straight lines between (value, result) corners, level outside."""
+    return float(np.interp(value, [x for x, _ in corners], [y for _, y in corners]))
+
+
+def _raggedness(hand: NDArray[np.bool_]) -> float:
+    """Share of the mask that is thinner than three pixels: noise, and slivers of a body's rim."""
+    mask = hand.astype(np.uint8)
+    whole = int(cv2.countNonZero(mask))
+    kept = int(cv2.countNonZero(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))))
+    return 1 - kept / max(whole, 1)
 
 
 def _pieces_in_front(
@@ -120,23 +205,10 @@ def _pieces_in_front(
     return pieces
 
 
-def _exits(
-    beyond: NDArray[np.bool_],
-    thin: NDArray[np.bool_],
-    distance: NDArray[np.float32],
-    pixel_area: NDArray[np.float32],
-) -> list[NDArray[np.bool_]]:
-    """The parts beyond the palm that go on farther than fingers: forearms (one, if it is a hand)."""
-    far = beyond & (distance > ARM_REACH)
-    if not far.any():
-        return []
-    _, parts = cv2.connectedComponents(beyond.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    exits = []
-    for part in np.unique(parts[far]):
-        outside = far & (parts == part)
-        if thin[outside].mean() < 0.5 and pixel_area[outside].sum() > 2e-4:
-            exits.append(parts == part)
-    return exits
+def _exits(far: NDArray[np.bool_], pixel_area: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """The separate parts of what is farther than fingers reach: forearms (one, if it is a hand)."""
+    count, parts = cv2.connectedComponents(far.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    return [parts == part for part in range(1, count) if pixel_area[parts == part].sum() > EXIT_AREA]
 
 
 def _fingers(
@@ -161,13 +233,12 @@ def _arm_direction(
     exits: list[NDArray[np.bool_]],
     finger_middles: list[NDArray[np.float32]],
     offset: NDArray[np.float32],
-    distance: NDArray[np.float32],
 ) -> NDArray[np.float32] | None:
     """Unit vector from the palm to the forearm: to where a limb goes on, else away from the fingers."""
     away = np.zeros(3, np.float32)
     if len(finger_middles) >= 2:
         away = -np.sum([middle / np.linalg.norm(middle) for middle in finger_middles], axis=0)
-    directions = [offset[part & (distance > 0.08)].mean(axis=0) for part in exits]
+    directions = [offset[part].mean(axis=0) for part in exits]
     if directions:
         away = max(directions, key=lambda direction: float(direction @ away))
     length = float(np.linalg.norm(away))
@@ -212,10 +283,8 @@ def _outline(
     return float(stands_out.mean()), float((~unseen & (gap < -0.03)).mean())
 
 
-def _score(radius: float, fingers: int, exits: int, free: float, hidden: float) -> float:
-    score = float(np.interp(fingers, [0, 1, 2, 3], [0.5, 0.75, 0.95, 1.0]))
-    score *= {0: 0.45 if fingers < 2 else 0.85, 1: 1.0}.get(exits, 0.2 if fingers < 3 else 0.5)
-    score *= float(np.interp(radius, [0.018, 0.028, 0.036, 0.048, 0.058], [0.5, 0.9, 1.0, 1.0, 0.6]))
-    score *= float(np.interp(free, [0.5, 0.85], [0.0, 1.0]))
-    score *= float(np.interp(hidden, [0.05, 0.3], [1.0, 0.0]))
-    return score
+def _prominence(image: Silhouette, point: NDArray[np.float32]) -> float:
+    """How far (metres) a palm is before the body beside it; 0.1 where no body is seen."""
+    body = image.points[::8, ::8][image.body[::8, ::8]]
+    beside = body[np.abs(body[:, :2] - point[:2]).max(axis=1) < 0.5]
+    return float(np.percentile(beside[:, 2], 25) - point[2]) if len(beside) > 10 else 0.1

@@ -1,4 +1,4 @@
-"""A depth image seen as silhouettes: continuous surfaces, how wide they are in metres, and which are bodies or desks."""
+"""A depth image seen as silhouettes: continuous surfaces, how wide they are in metres, and which are bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracker.tracking.regions import cut_jumps
 NEAR, FAR = 0.15, 1.5
 """Metres: hands are looked for between these."""
 WORKING_PIXELS = 220_000
-"""Larger images are thinned out to about this many pixels, or a quarter of it (2.3 mm each at 0.5 m, in most cameras)."""
+"""Larger images are thinned out to this many pixels or less; mostly a pixel is then 2 mm at 0.5 m."""
 BODY_RADIUS = 0.058
 """Metres: a disc of this radius fits into no hand, but into heads, trunks and desks."""
 FINGER_RADIUS = 0.0135
@@ -93,13 +93,13 @@ def _opened(
 
 
 def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: float) -> NDArray[np.float32]:
-    """Mean depth (metres) of the marked pixels within a hand's breadth of each pixel; 0 where there are none."""
+    """Mean depth (metres) of the marked pixels within a hand's breadth of each pixel; infinite where there are none."""
     if not where.any():
-        return np.zeros_like(depth)
+        return np.full_like(depth, np.inf)
     size = 2 * int(0.08 * focal / float(np.median(depth[where]))) + 1
     weight = cv2.boxFilter(where.astype(np.float32), -1, (size, size))
     total = cv2.boxFilter(np.where(where, depth, 0), -1, (size, size))
-    return np.where(weight > 0, total / np.maximum(weight, 1e-6), 0).astype(np.float32)
+    return np.where(weight > 0, total / np.maximum(weight, 1e-6), np.inf).astype(np.float32)
 
 
 def _framed(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
