@@ -15,6 +15,8 @@ from tracker.tracking.regions import HandRegion
 from tracker.tracking.silhouette import Silhouette, silhouette
 
 MINIMUM_SCORE = 0.5
+CERTAIN = 0.8
+"""Above this score, the hand's wrist and elbow are not looked at as hands."""
 SAME_HAND = 0.1
 """Metres: palms closer than this are one hand."""
 ARM_LENGTH = 0.45
@@ -34,15 +36,19 @@ def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) 
     palm, with thin fingers around it and one forearm, and an outline that stands out before what is behind it.
     """
     image = silhouette(frame)
-    palms = [examine(image, row, column) for row, column in palm_pixels(image)]
-    palms = sorted((palm for palm in palms if palm.score >= MINIMUM_SCORE), key=lambda palm: -palm.score)
     found: list[Palm] = []
-    for palm in palms:
-        if any(_known(palm, cube) for cube in exclude):
+    for row, column in palm_pixels(image):
+        point = image.points[row, column]
+        if any(other.score > CERTAIN and _part_of(point, other) for other in found):
             continue
-        if not any(_belongs_to(palm, other) for other in found):
+        palm = examine(image, row, column)
+        if palm.score >= MINIMUM_SCORE and not any(_known(palm, cube) for cube in exclude):
             found.append(palm)
-    return [_region(frame, image, palm) for palm in found[:limit]]
+    hands: list[Palm] = []
+    for palm in sorted(found, key=lambda palm: -palm.score):
+        if not any(_part_of(palm.point, other) for other in hands):
+            hands.append(palm)
+    return [_region(frame, image, palm) for palm in hands[:limit]]
 
 
 def _known(palm: Palm, cube: Cube) -> bool:
@@ -56,15 +62,13 @@ def _known(palm: Palm, cube: Cube) -> bool:
     return 0 < along < ARM_LENGTH and float(np.linalg.norm(offset - along * palm.arm)) < cube.edge / 2
 
 
-def _belongs_to(palm: Palm, better: Palm) -> bool:
-    """Whether a palm is a part of a better one's hand, or of the arm behind it."""
-    offset = palm.point - better.point
+def _part_of(point: NDArray[np.float32], hand: Palm) -> bool:
+    """Whether a point lies in a hand, or on the arm behind it."""
+    offset = point - hand.point
     length = float(np.linalg.norm(offset))
     if length < SAME_HAND:
         return True
-    if better.arm is None:
-        return False
-    return length < ARM_LENGTH and float(offset @ better.arm) > 0.75 * length
+    return hand.arm is not None and length < ARM_LENGTH and float(offset @ hand.arm) > 0.75 * length
 
 
 def _region(frame: DepthFrame, image: Silhouette, palm: Palm) -> HandRegion:
@@ -85,17 +89,17 @@ def _region(frame: DepthFrame, image: Silhouette, palm: Palm) -> HandRegion:
 
 
 def _full_mask(
-    frame: DepthFrame, step: int, mask: NDArray[np.bool_], depth: NDArray[np.float32], corner: tuple[int, int]
+    frame: DepthFrame, step: float, mask: NDArray[np.bool_], depth: NDArray[np.float32], corner: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """The mask at full resolution: pixels next to the thinned-out mask that continue its surface."""
-    kernel = np.ones((3, 3), np.uint8)
-    surface = np.where(mask, depth, np.float32(0))
-    surface = np.where(mask, surface, cv2.dilate(surface, kernel))
-    surface = np.repeat(np.repeat(surface, step, axis=0), step, axis=1)
+    surface = np.where(mask, depth, cv2.dilate(np.where(mask, depth, np.float32(0)), np.ones((3, 3), np.uint8)))
+    first = np.ceil(np.multiply(corner, step)).astype(np.int64)
+    last = np.minimum(np.ceil(np.add(corner, mask.shape) * step).astype(np.int64), frame.depth.shape)
+    row = (np.arange(first[0], last[0]) / step).astype(np.int64) - corner[0]
+    column = (np.arange(first[1], last[1]) / step).astype(np.int64) - corner[1]
+    surface = surface[row[:, None], column]
+    window = np.s_[first[0] : last[0], first[1] : last[1]]
+    here = frame.depth[window] * np.float32(frame.depth_scale)
     full = np.zeros(frame.depth.shape, np.bool_)
-    top, left = corner[0] * step, corner[1] * step
-    window = full[top : top + surface.shape[0], left : left + surface.shape[1]]
-    surface = surface[: window.shape[0], : window.shape[1]]
-    here = frame.depth[top : top + window.shape[0], left : left + window.shape[1]] * np.float32(frame.depth_scale)
-    window[:] = (surface > 0) & (np.abs(here - surface) < 0.02)
+    full[window] = (surface > 0) & (np.abs(here - surface) < 0.02)
     return full

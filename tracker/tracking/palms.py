@@ -74,9 +74,10 @@ class Palm:
 
 
 def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
-    """Rows and columns where a palm may be, nearest first: where the disc that fits into a limb is locally the largest.
+    """Rows and columns where a palm may be, widest first: where the disc that fits into a limb is locally the largest.
 
-    Places that are surrounded by their own surface on nearly all sides are left out: they are parts of a body.
+    The nearest `CANDIDATES` are taken. Places that are surrounded by their own surface on nearly all sides
+    are left out: they are parts of a body.
     """
     smooth = cv2.GaussianBlur(np.where(image.limb, image.radius, 0).astype(np.float32), (5, 5), 0)
     peak = (smooth >= cv2.dilate(smooth, np.ones((9, 9), np.uint8))) & image.limb
@@ -91,8 +92,8 @@ def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
         if len(places) == 0 or np.linalg.norm(places - point, axis=1).min() > 0.03:
             chosen.append((int(rows[i]), int(columns[i])))
             places = np.vstack([places, point])
-    nearest_first = np.argsort(places[:, 2])
-    return [chosen[i] for i in nearest_first[:CANDIDATES]]
+    nearest = np.sort(np.argsort(places[:, 2])[:CANDIDATES])
+    return [chosen[i] for i in nearest]
 
 
 def _attached(image: Silhouette, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -156,7 +157,9 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
 def weigh(seen: Evidence) -> dict[str, float]:
     """What each piece of evidence says, 0 (no hand) to 1 (as hands are); the score is their product."""
     few = seen.fingers < 2
-    no_arm = (0.25, 0.5, 0.65, 0.75, 0.85)[min(seen.fingers, 4)]  # a hand may be all that is seen, but then it must be clear
+    no_arm = (0.25, 0.5, 0.65, 0.75, 0.85)[
+        min(seen.fingers, 4)
+    ]  # a hand may be all that is seen, but then it must be clear
     two_arms = 0.2 if seen.fingers < 3 else 0.5  # the middle of an arm
     return {
         "fingers": _ramp(seen.fingers, (0, 0.5), (1, 0.75), (2, 0.95), (3, 1.0)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -14,8 +13,9 @@ from tracker.tracking.regions import cut_jumps
 
 NEAR, FAR = 0.15, 1.5
 """Metres: hands are looked for between these."""
-WORKING_PIXELS = 220_000
-"""Larger images are thinned out to this many pixels or less; mostly a pixel is then 2 mm at 0.5 m."""
+WORKING_FOCAL = 240.0
+"""Pixels: images of a longer focal length are thinned out to this one (2 mm a pixel at 0.5 m), so that the time does
+not grow with the camera's resolution."""
 BODY_RADIUS = 0.058
 """Metres: a disc of this radius fits into no hand, but into heads, trunks and desks."""
 FINGER_RADIUS = 0.0135
@@ -24,6 +24,7 @@ HOLE_AREA = 8e-4
 """Square metres: holes without reading, up to this size and within one surface, are taken as part of it."""
 PLANE_AREA = 0.06
 """Square metres of a flat surface that make it a desk."""
+PLANE_TRIES = 64
 PLANE_DISTANCE = 0.009
 """Metres around its plane that belong to the desk."""
 
@@ -32,7 +33,7 @@ PLANE_DISTANCE = 0.009
 class Silhouette:
     """A thinned-out depth image and what was seen in it; all arrays (height, width) of the thinned-out image.
 
-    step: full-resolution pixels per pixel. focal: pixels.
+    step: full-resolution pixels per pixel, 1 or more; not always whole. focal: pixels.
     points: (height, width, 3) float32, metres, camera frame, z = 0 where no reading in range.
     limb: bool, surfaces that are too narrow to be a body, head or desk, cut at depth jumps.
     body: bool, surfaces that are wide. desk: bool, the large flat one.
@@ -40,7 +41,7 @@ class Silhouette:
     radius: float32, metres: the largest disc around the pixel within its surface.
     """
 
-    step: int
+    step: float
     focal: float
     points: NDArray[np.float32]
     limb: NDArray[np.bool_]
@@ -52,16 +53,18 @@ class Silhouette:
 
 def silhouette(frame: DepthFrame) -> Silhouette:
     """Thin out a frame, cut it at depth jumps, and tell narrow surfaces from wide ones."""
-    step = math.ceil(math.sqrt(frame.depth.size / WORKING_PIXELS))
+    step = max(1.0, frame.intrinsics.fx / WORKING_FOCAL)
     focal = frame.intrinsics.fx / step
-    raw = cv2.medianBlur(np.ascontiguousarray(frame.depth[::step, ::step]), 3)
+    height, width = frame.depth.shape
+    rows, columns = thinned(height, step), thinned(width, step)
+    raw = cv2.medianBlur(np.ascontiguousarray(frame.depth[rows[:, None], columns]), 3)
     depth = raw.astype(np.float32) * np.float32(frame.depth_scale)
     depth[(depth < NEAR) | (depth > FAR)] = 0
     solid = cut_jumps(depth)
     x_slope, y_slope = ray_slopes(frame.intrinsics)
     points = np.empty((*depth.shape, 3), np.float32)
-    np.multiply(depth, x_slope[::step], out=points[..., 0])
-    np.multiply(depth, y_slope[::step, None], out=points[..., 1])
+    np.multiply(depth, x_slope[columns], out=points[..., 0])
+    np.multiply(depth, y_slope[rows, None], out=points[..., 1])
     points[..., 2] = depth
 
     desk = find_desk(points, focal)
@@ -79,6 +82,11 @@ def silhouette(frame: DepthFrame) -> Silhouette:
     limb = solid & ~body
     thin = limb & ~_opened(radius, metres_per_pixel, FINGER_RADIUS, 1.3)
     return Silhouette(step, focal, points, limb, body, desk, thin, radius)
+
+
+def thinned(size: int, step: float) -> NDArray[np.int64]:
+    """Which of `size` rows or columns are in the thinned-out image."""
+    return (np.arange(int((size - 1) / step) + 1) * step).astype(np.int64)
 
 
 def _opened(
@@ -145,7 +153,7 @@ def find_desk(points: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
     if len(sample) < 100:
         return none
     random = np.random.default_rng(0)  # the same image gives the same hands
-    corner = sample[random.integers(len(sample), size=(3, 96))]
+    corner = sample[random.integers(len(sample), size=(3, PLANE_TRIES))]
     normal = np.cross(corner[1] - corner[0], corner[2] - corner[0])
     length = np.linalg.norm(normal, axis=1)
     usable = length > 1e-3  # three readings within a few centimetres say nothing about a desk
@@ -154,26 +162,28 @@ def find_desk(points: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
     normal = normal[usable] / length[usable, None]
     offset = np.einsum("ij,ij->i", normal, corner[0][usable])
     near = np.abs(sample @ normal.T - offset) < PLANE_DISTANCE
-    best = int(near.sum(axis=0).argmax())
+    best = int(np.count_nonzero(near, axis=0).argmax())
     inliers = sample[near[:, best]]
     if len(inliers) < 40:
         return none
     middle = inliers.mean(axis=0)
     axis = np.linalg.svd(inliers - middle, full_matrices=False)[2][2]
-    flat = (np.abs((points - middle) @ axis) < PLANE_DISTANCE) & (points[..., 2] > 0)
+    axis = axis if axis @ middle < 0 else -axis  # toward the camera
+
+    seen = points[..., 2] > 0
+    above = points @ axis - np.float32(middle @ axis)
+    flat = (np.abs(above) < PLANE_DISTANCE) & seen
     count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
     # Surface seen at a slant covers fewer pixels: its area is divided by the cosine.
-    slant = np.abs(points[::2, ::2].reshape(-1, 3) @ axis) / np.maximum(
-        np.linalg.norm(points[::2, ::2].reshape(-1, 3), axis=1), 1e-6
-    )
-    share = np.where(slant > 0, (2 * points[::2, ::2, 2].ravel() / focal) ** 2 / np.maximum(slant, 0.1), 0)
-    area = np.bincount(labels[::2, ::2].ravel(), weights=share, minlength=count)
+    coarse = points[::4, ::4].reshape(-1, 3)
+    slant = np.abs(coarse @ axis) / np.maximum(np.linalg.norm(coarse, axis=1), 1e-6)
+    area = np.bincount(labels[::4, ::4].ravel(), (4 * coarse[:, 2] / focal) ** 2 / np.maximum(slant, 0.1), count)
     large = area > PLANE_AREA
     large[0] = False
+    if not large.any():
+        return none
     desk = large[labels]
     # What falls away behind the plane beside it is the rest of the same thing: the flank of a trunk, a desk's edge.
     # Only what rises toward the camera can be a hand that lies on it.
     beside = cv2.distanceTransform((~desk).astype(np.uint8), cv2.DIST_L2, 3) * (points[..., 2] / np.float32(focal))
-    height_above = (points - middle) @ (axis if axis @ middle < 0 else -axis)
-    behind = (height_above < 0) & (height_above > -0.15) & (beside < BODY_RADIUS) & (points[..., 2] > 0)
-    return desk | behind
+    return desk | ((above < 0) & (above > -0.15) & (beside < BODY_RADIUS) & seen)
