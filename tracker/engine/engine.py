@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.engine.sample import hand_like_grids
+from tracker.errors import EngineError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -79,13 +82,21 @@ class Engine(ABC):
         """`run` for checked, contiguous grids with B from 1 to `max_batch`, on any device."""
 
     def _warm_up(self) -> None:
-        """Every batch size twice, so that nothing is left to be chosen or compiled in the first frame."""
+        """Run every batch size twice, so that nothing is left to be chosen or compiled in the first frame.
+
+        Raises EngineError if the network overflows, as it can where an engine computes in float16.
+        """
         import torch
 
+        grids = torch.as_tensor(hand_like_grids(self.max_batch, self.size), device=self.voxel_device)
         for batch in range(1, self.max_batch + 1):
-            grids = torch.zeros((batch, *(self.size,) * 3), dtype=torch.uint8, device=self.voxel_device)
-            self._infer(grids)
-            self._infer(grids)
+            self._infer(grids[:batch])
+            joints, presence = self._infer(grids[:batch])
+            if not (np.isfinite(joints).all() and np.isfinite(presence).all()):
+                raise EngineError(
+                    f"the engine {self.name} on {self.device} gives numbers that are not finite: were the weights "
+                    "damaged in training? If --engine torch --device cpu runs them, use that"
+                )
 
     @abstractmethod
     def close(self) -> None:
