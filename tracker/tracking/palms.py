@@ -17,6 +17,8 @@ BALL = 0.19
 """Metres around the palm that are looked at: a long hand's finger tips (130 mm) and the start of the forearm."""
 ARM_REACH = 0.145
 """Metres from the palm: what goes on farther than any finger is a forearm."""
+THIN_WRIST = 0.025
+"""Metres: what is narrower is no wrist but a gap."""
 EXIT_AREA = 2e-4
 """Square metres that must be seen of a forearm between `ARM_REACH` and `BALL`."""
 FINGER_LENGTH = 0.02
@@ -33,7 +35,8 @@ class Evidence:
     """What speaks for and against a hand. Lengths in metres, shares 0..1.
 
     radius: of the palm's circle; widest: of the largest circle anywhere in the hand. fingers: thin things that stick
-    out. exits: limbs that go on farther than fingers. arm_depth: z of the unit vector to the forearm, 0 without one.
+    out. exits: limbs that go on farther than fingers. narrowing: width of the wrist, in widths of the
+    palm; 1 where none is seen. arm_depth: z of the unit vector to the forearm, 0 without one.
     reach: from the palm to the farthest finger tip. free: share of the outline that stands out before what is behind
     it; hidden: share that lies behind something. ragged: share that is mere noise. border: from the palm to the image's
     edge. depth: of the palm. prominence: how far before the body.
@@ -43,6 +46,7 @@ class Evidence:
     widest: float
     fingers: int
     exits: int
+    narrowing: float
     arm_depth: float
     reach: float
     free: float
@@ -131,9 +135,12 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
     finger_middles = _fingers(own & thin & (distance > 0.8 * radius) & (distance < 0.15), offset, distance)
     arm = _arm_direction(exits, finger_middles, offset)
     hand = own & (distance < 0.15)
+    narrowing = 1.0
     if arm is not None:
         along = offset @ arm
-        hand &= along < _wrist(own, along, offset, arm, radius)
+        wrist, wrist_width = _wrist(own, along, offset, arm, radius)
+        hand &= along < wrist + 0.01
+        narrowing = wrist_width / (2 * radius) if wrist_width > THIN_WRIST else 1.0
     free, hidden = _outline(hand, own, depth, image.desk[window])
     tips = hand if arm is None else hand & (along < 0)
     seen = Evidence(
@@ -141,6 +148,7 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
         widest=float(image.radius[window][hand].max(initial=radius)),
         fingers=len(finger_middles),
         exits=len(exits),
+        narrowing=narrowing,
         arm_depth=0.0 if arm is None else float(arm[2]),
         reach=float(distance[tips].max(initial=0)),
         free=free,
@@ -162,9 +170,13 @@ def weigh(seen: Evidence) -> dict[str, float]:
     ]  # a hand may be all that is seen, but then it must be clear
     two_arms = 0.2 if seen.fingers < 3 else 0.5  # the middle of an arm
     return {
-        "fingers": _ramp(seen.fingers, (0, 0.5), (1, 0.75), (2, 0.95), (3, 1.0)),
+        "fingers": _ramp(seen.fingers, (0, 0.8), (1, 0.9), (2, 0.95), (3, 1.0)),
+        # With few fingers to see, a fist or flat hand must be wider than the wrist behind it.
+        "narrowing": _ramp(seen.narrowing, (0.75, 1.0), (0.95, 0.6)) if few else 1.0,
         "exits": {0: no_arm, 1: 1.0}.get(seen.exits, two_arms),
         "radius": _ramp(seen.radius, (0.018, 0.5), (0.028, 0.9), (0.036, 1.0), (0.047, 1.0), (0.056, 0.5)),
+        # A narrow head is a wide palm.
+        "wide": _ramp(seen.radius, (0.043, 1.0), (0.05, 0.6)) if few else 1.0,
         # The palm is the widest part of a hand; else the circle is at a wrist or the root of a finger.
         "widest": _ramp(seen.widest / seen.radius, (1.1, 1.0), (1.4, 0.5)),
         "reach": _ramp(seen.reach, (0.135, 1.0), (0.165, 0.6)),
@@ -254,8 +266,8 @@ def _wrist(
     offset: NDArray[np.float32],
     arm: NDArray[np.float32],
     radius: float,
-) -> float:
-    """How far from the palm toward the arm to cut: at the narrowest place, and 1 cm on.
+) -> tuple[float, float]:
+    """Where the arm is narrowest: how far from the palm toward the arm, and how wide; metres.
 
     along: distances from the palm toward the arm. The width of each 6 mm slice is taken across arm and line of sight.
     """
@@ -265,7 +277,8 @@ def _wrist(
     slice_of = np.digitize(along[own], slices)
     side = offset[own] @ across
     widths = [np.ptp(side[slice_of == i]) if (slice_of == i).any() else 0.0 for i in range(1, len(slices))]
-    return float(slices[1 + int(np.argmin(widths))]) + 0.01
+    narrowest = int(np.argmin(widths))
+    return float(slices[narrowest]) + 0.006, float(widths[narrowest])
 
 
 def _outline(
