@@ -1,0 +1,206 @@
+"""Depth recordings in one HDF5 file, `.h5`: smaller and quicker to copy than a folder of images.
+
+attributes       format = "depth-recording", version = 1, and the entries of a folder's `camera.json`
+depth            (n, height, width) uint16, one chunk per frame, shuffle + gzip 1 (lossless)
+captured_ns      (n,) int64, capture time, Unix epoch, nanoseconds
+number           (n,) int64, frame number of the source
+truth_known      (n,) bool, false where nobody knows the hands of a frame
+truth_row        (m,) int64, one entry per known hand: the index (not the number) of its frame
+truth_side       (m,) uint8, 0 not known, 1 left, 2 right
+truth_joints     (m, 21, 3) float32, metres, camera frame, NaN where not known
+
+The file is written in HDF5's single-writer-multiple-reader mode and flushed every second: a process that is killed
+leaves a file that opens, and a recording can be read while it grows.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame, HandTruth, Side
+from tracker.camera.playback import PlaybackCamera, RecordedFrame
+from tracker.camera.recorder import FrameFile
+from tracker.camera.recording_header import RecordingHeader, parse_header
+from tracker.errors import CameraError
+from tracker.hand.skeleton import JOINT_COUNT
+
+FORMAT = "depth-recording"
+VERSION = 1
+FLUSH_S = 1.0
+DAMAGE = (OSError, ValueError, RuntimeError, KeyError)
+"""What h5py raises for broken files."""
+SIDES: tuple[Side | None, ...] = (None, "left", "right")
+
+# Name, shape of one entry (None: the depth image), type and entries per chunk of each table.
+_FRAME_TABLES = ("depth", "captured_ns", "number", "truth_known")
+_TABLES: dict[str, tuple[tuple[int, ...] | None, str, int]] = {
+    "depth": (None, "<u2", 1),
+    "captured_ns": ((), "int64", 1024),
+    "number": ((), "int64", 1024),
+    "truth_known": ((), "bool", 1024),
+    "truth_row": ((), "int64", 1024),
+    "truth_side": ((), "uint8", 1024),
+    "truth_joints": ((JOINT_COUNT, 3), "float32", 64),
+}
+
+
+def open_h5_recording(path: Path, realtime: bool = False) -> PlaybackCamera:
+    """An `.h5` recording as a camera, named by its attribute `name`. Raises CameraError."""
+    file = _open(path)
+    try:
+        header = _read_header(file, path)
+        return PlaybackCamera(header.name, _frames(file, path, header), realtime, release=file.close)
+    except CameraError:
+        file.close()
+        raise
+    except DAMAGE as error:
+        file.close()
+        raise CameraError(f"{path} is damaged: {error}") from error
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise CameraError(f"there is no file {path}: check the path")
+    if path.stat().st_size == 0:
+        raise CameraError(f"{path} is empty")
+    try:
+        return h5py.File(path, "r")
+    except DAMAGE:
+        pass
+    try:  # Only so can a file be opened that its writer has not closed: still recording, or killed.
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    except DAMAGE as error:
+        raise CameraError(f"{path} cannot be opened as HDF5, it is damaged or of another kind: {error}") from error
+
+
+def _read_header(file: h5py.File, path: Path) -> RecordingHeader:
+    if file.attrs.get("format") != FORMAT:
+        raise CameraError(
+            f"{path} is an HDF5 file, but no depth recording (those are written by --record FILE.h5; "
+            "training files are looked at with `python -m trainer inspect`)"
+        )
+    if file.attrs.get("version") != VERSION:
+        raise CameraError(
+            f"{path} has format version {file.attrs.get('version')}, this program reads {VERSION}: update it"
+        )
+    entries = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+    return parse_header(entries, str(path))
+
+
+def _frames(file: h5py.File, path: Path, header: RecordingHeader) -> Iterator[RecordedFrame]:
+    """Checks the tables at once; the frames come later, one by one."""
+    k = header.intrinsics
+    for name, (shape, kind, _) in _TABLES.items():
+        entry = (k.height, k.width) if shape is None else shape
+        table = file.get(name)
+        if not isinstance(table, h5py.Dataset) or table.shape[1:] != entry or table.dtype != np.dtype(kind):
+            raise CameraError(f"{path}: the table {name} is missing, or its entries are not {entry} {kind}")
+    # A recorder that was killed may have flushed one table and not the next.
+    count = min(len(file[name]) for name in _FRAME_TABLES)
+    if count == 0:
+        raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed in its first second")
+    captured_ns, numbers, known = (file[name][:count].tolist() for name in _FRAME_TABLES[1:])
+    if any(later <= earlier for earlier, later in pairwise(captured_ns)):
+        raise CameraError(f"{path} is damaged: its capture times do not increase")
+    hands = _read_truth(file)
+    depth = file["depth"]
+    return (
+        RecordedFrame(captured_ns[row], partial(_load, depth, row, path, header, numbers[row], captured_ns[row], truth))
+        for row, truth in enumerate(hands[row] if known[row] else None for row in range(count))
+    )
+
+
+def _load(
+    table: h5py.Dataset,
+    row: int,
+    path: Path,
+    header: RecordingHeader,
+    number: int,
+    captured_ns: int,
+    truth: tuple[HandTruth, ...] | None,
+) -> DepthFrame:
+    try:
+        depth = table[row]
+    except DAMAGE as error:
+        raise CameraError(f"{path} is damaged: frame {number} cannot be read: {error}") from error
+    return DepthFrame(depth, header.depth_scale, header.intrinsics, number, captured_ns, time.time_ns(), truth)
+
+
+def _read_truth(file: h5py.File) -> dict[int, tuple[HandTruth, ...]]:
+    tables = [file[name] for name in ("truth_row", "truth_side", "truth_joints")]
+    count = min(map(len, tables))
+    truth: defaultdict[int, tuple[HandTruth, ...]] = defaultdict(tuple)
+    for row, side, joints in zip(*(table[:count] for table in tables)):
+        if side >= len(SIDES):
+            raise ValueError(f"side {side} of a hand is none of 0, 1, 2")
+        truth[int(row)] += (HandTruth(joints, SIDES[side]),)
+    return truth
+
+
+def _compress(depth: NDArray[np.uint16]) -> bytes:
+    """What HDF5's filters shuffle + gzip 1 make of an image; done here because h5py compresses with the GIL held."""
+    low_then_high = depth.astype("<u2", copy=False).view(np.uint8).reshape(-1, 2).T
+    return zlib.compress(np.ascontiguousarray(low_then_high), 1)
+
+
+class H5RecordingWriter(FrameFile):
+    """An `.h5` recording that grows frame by frame; a kill loses what came after the last flush, a second at most."""
+
+    def __init__(self, path: Path, header: RecordingHeader) -> None:
+        """Start a new file. Raises CameraError if it is there already or cannot be written."""
+        k = header.intrinsics
+        try:
+            self._file = h5py.File(path, "x", libver="latest")
+        except OSError as error:
+            raise CameraError(f"cannot record to {path}: {error}") from error
+        for key, value in ({"format": FORMAT, "version": VERSION} | header.entries()).items():
+            self._file.attrs[key] = value
+        for name, (shape, kind, chunk) in _TABLES.items():
+            entry = (k.height, k.width) if shape is None else shape
+            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape is None else {}
+            self._file.create_dataset(
+                name, (0, *entry), kind, maxshape=(None, *entry), chunks=(chunk, *entry), **options
+            )
+        self._file.swmr_mode = True
+        self._count = 0
+        self._last_ns = -1
+        self._flushed = time.monotonic()
+
+    def append(self, frame: DepthFrame) -> None:
+        """Add a frame to every table; flush when a second has passed."""
+        if frame.captured_ns <= self._last_ns:
+            raise CameraError(f"frame {frame.number} is not later than the one before")
+        self._last_ns = frame.captured_ns
+        for hand in frame.truth or ():
+            self._add("truth_row", self._count)
+            self._add("truth_side", SIDES.index(hand.side))
+            self._add("truth_joints", hand.joints)
+        self._add("truth_known", frame.truth is not None)
+        self._add("captured_ns", frame.captured_ns)
+        self._add("number", frame.number)
+        depth = self._file["depth"]
+        depth.resize(self._count + 1, axis=0)
+        depth.id.write_direct_chunk((self._count, 0, 0), _compress(frame.depth))
+        self._count += 1
+        if time.monotonic() - self._flushed >= FLUSH_S:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+    def _add(self, table: str, entry: object) -> None:
+        dataset = self._file[table]
+        dataset.resize(len(dataset) + 1, axis=0)
+        dataset[-1] = entry

@@ -1,0 +1,150 @@
+"""Recording while tracking: frames go to a thread of their own, so that the loop never waits for the disk."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tracker.camera.frame import DepthFrame
+from tracker.camera.recording_header import RecordingHeader
+from tracker.errors import CameraError
+
+logger = logging.getLogger(__name__)
+
+QUEUE_FRAMES = 45
+"""Frames that may wait for the disk: half a second at 90 frames a second, 37 MB at 848x480."""
+
+
+class FrameFile(ABC):
+    """A recording that is being written. A process that is killed leaves a file that can be read."""
+
+    @abstractmethod
+    def append(self, frame: DepthFrame) -> None:
+        """Write a frame that fits the header."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class Recorder:
+    """Writes frames behind the back of the loop. Use it in a `with` block or call `close`.
+
+    name: of the camera. create: starts the file, once the first frame has told its size.
+    lossless: `write` waits for the disk where a frame would be lost; for sources that wait themselves.
+    written, dropped: frames in the file, and frames lost because the disk was too slow.
+    A frame that is handed in must not be changed afterwards; cameras hand out a new array each time.
+    """
+
+    def __init__(self, name: str, create: Callable[[RecordingHeader], FrameFile], lossless: bool = False) -> None:
+        self.written = 0
+        self.dropped = 0
+        self._name = name
+        self._create = create
+        self._lossless = lossless
+        self._error: CameraError | None = None
+        self._waiting: queue.Queue[DepthFrame | None] = queue.Queue(QUEUE_FRAMES)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"recorder of {name}", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: DepthFrame) -> None:
+        """Take a frame. Raises CameraError, once, if the file could not be written; later frames are then let go."""
+        self._raise_error()
+        if self._closed:
+            raise CameraError("the recording is closed: open a new one to record more")
+        try:
+            self._waiting.put(frame, block=self._lossless)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, finish the file, and log how many frames it has. Raises CameraError as `write` does."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.put(None)
+        self._thread.join()
+        if self.dropped:
+            logger.warning(
+                "recorded %d frames; %d were lost because the disk or the compression is too slow",
+                self.written,
+                self.dropped,
+            )
+        else:
+            logger.info("recorded %d frames", self.written)
+        self._raise_error()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self) -> None:
+        try:
+            self._write_all()
+        except (OSError, ValueError, CameraError) as error:
+            self._error = CameraError(f"the recording ends after {self.written} frames, it cannot be written: {error}")
+            while self._waiting.get() is not None:
+                pass
+
+    def _write_all(self) -> None:
+        first = self._waiting.get()
+        if first is None:
+            return
+        header = RecordingHeader(self._name, first.intrinsics, first.depth_scale)
+        file = self._create(header)
+        try:
+            frame: DepthFrame | None = first
+            while frame is not None:
+                if not header.fits(frame):
+                    raise CameraError(f"frame {frame.number} has another size, lens or scale than the first one")
+                file.append(frame)
+                self.written += 1
+                frame = self._waiting.get()
+        finally:
+            file.close()
+
+
+def open_recorder(path: str | Path, name: str, *, lossless: bool = False) -> Recorder:
+    """A recorder that writes an `.h5` file or, for a path without suffix, a recording folder.
+
+    name: of the camera, kept in the recording. Raises CameraError at once if the path is taken or of another kind.
+    """
+    path = Path(path)
+    if path.suffix == ".h5":
+        if path.exists():
+            raise CameraError(f"{path} is there already and is not overwritten: remove it or record to another path")
+        from tracker.camera.h5_recording import H5RecordingWriter
+
+        prepare_folder(path.parent)
+        return Recorder(name, lambda header: H5RecordingWriter(path, header), lossless)
+    if path.suffix:
+        raise CameraError(f"cannot record to {path}: give a folder (no suffix) or a file that ends in .h5")
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise CameraError(f"{path} is not empty and is not overwritten: remove it or record to another path")
+    from tracker.camera.recording_writer import RecordingFolderWriter
+
+    prepare_folder(path)
+    return Recorder(name, lambda header: RecordingFolderWriter(path, header), lossless)
+
+
+def prepare_folder(path: Path) -> None:
+    """Make a folder, so that a place that cannot be written to is told before tracking starts. Raises CameraError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CameraError(f"cannot make the folder {path}: {error}") from error
