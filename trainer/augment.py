@@ -16,7 +16,8 @@ class Augmentation:
     """How far samples are varied; all zero varies nothing.
 
     roll: in-plane rotation, +- radians. scale: +- share of the size. shift: +- cube coordinates, uniform per axis.
-    shift_sd: normal, cube coordinates. drop: share of the points dropped at most. holes: balls of points removed at most.
+    shift_sd: normal, cube coordinates. drop: share of the points dropped at most.
+    holes: balls of points removed at most.
     mirrored: share of samples turned into left hands, which a network that sees right hands only must refuse.
     """
 

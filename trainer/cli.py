@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("--epochs", type=int, default=10)
     fit.add_argument("--epoch-samples", type=int, default=20_000, help="samples that make an epoch of `synthetic`")
     fit.add_argument("--minutes", type=float, help="train by the clock instead of for --epochs")
-    fit.add_argument("--batch-size", type=int, default=16)
-    fit.add_argument("--learning-rate", type=float, default=2e-3)
+    fit.add_argument("--batch-size", type=int, default=8)
+    fit.add_argument("--learning-rate", type=float, default=1.5e-3)
     fit.add_argument("--dev", help="HDF5 file, or `synthetic`, to judge on (default: synthetic for synthetic)")
     fit.add_argument("--dev-samples", type=int, default=512, help="samples of a `synthetic` --dev")
     fit.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
@@ -86,6 +86,8 @@ def pick_device(name: str) -> torch.device:
 
 def run_fit(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
+    from dataclasses import replace
+
     import torch
 
     from tracker.network.v2v import PRESETS
@@ -98,8 +100,6 @@ def run_fit(options: argparse.Namespace) -> int:
     simulated = isinstance(train, SyntheticSamples)
     dev_name = options.dev or ("synthetic" if simulated else None)
     dev = open_samples(dev_name, options, options.dev_samples, 1_000_001) if dev_name else None
-    from dataclasses import replace
-
     network = replace(PRESETS[options.model], joints=train.joints)
     if not simulated:
         network = replace(network, presence=False)

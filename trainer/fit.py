@@ -41,10 +41,10 @@ class FitConfig:
 
     epochs: int = 10
     minutes: float | None = None
-    batch_size: int = 16
-    learning_rate: float = 2e-3
+    batch_size: int = 8
+    learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
-    warmup: int = 200
+    warmup: int = 100
     ema: float = 0.998
     clip: float = 5.0
     bf16: bool = True

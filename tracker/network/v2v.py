@@ -18,6 +18,7 @@ class V2VConfig:
 
     width: channels at the resolution of the heat maps. front_kernel: of the first convolution.
     front_stride: 1 convolves the full grid and pools it (the paper); 2 halves it at once, which is a third faster.
+    blocks: residual blocks before the hourglass.
     output_scale: heat map edge / (input edge / 2): 1 for the paper's network, 2 for heat maps as fine as the input.
     presence: also say whether the cube holds a right hand at all (not in the paper).
     """
@@ -27,12 +28,15 @@ class V2VConfig:
     width: int = 32
     front_kernel: int = 7
     front_stride: int = 1
+    blocks: int = 3
     output_scale: int = 1
     presence: bool = False
 
     def __post_init__(self) -> None:
         if self.joints < 1 or self.width < 2 or self.width % 2:
             raise ValueError(f"a network needs joints >= 1 and an even width, got {self.joints} and {self.width}")
+        if self.blocks < 1:
+            raise ValueError(f"blocks must be at least 1, is {self.blocks}")
         if self.input_size < 16 or self.input_size % 8:
             raise ValueError(f"input_size must be a multiple of 8 from 16 up, is {self.input_size}")
         if self.output_scale not in (1, 2):
@@ -54,7 +58,7 @@ class V2VConfig:
 PRESETS: dict[str, V2VConfig] = {
     "v2v": V2VConfig(),
     "v2v-88": V2VConfig(output_scale=2),
-    "v2v-lite": V2VConfig(input_size=48, width=16, front_kernel=6, front_stride=2, presence=True),
+    "v2v-lite": V2VConfig(input_size=48, width=16, front_kernel=6, front_stride=2, blocks=1, presence=True),
 }
 """`v2v` is the paper's network, `v2v-88` has heat maps as fine as its input, `v2v-lite` is made small for a CPU."""
 
@@ -108,7 +112,7 @@ class V2V(nn.Module):
         self.config = config
         w = config.width
         self.front = Basic(1, w // 2, config.front_kernel, config.front_stride)
-        self.enter = nn.Sequential(Residual(w // 2, w), Residual(w, w), Residual(w, w))
+        self.enter = nn.Sequential(*(Residual(w if block else w // 2, w) for block in range(config.blocks)))
         self.skip1 = Residual(w, w)
         self.down1 = Residual(w, 2 * w)
         self.skip2 = Residual(2 * w, 2 * w)

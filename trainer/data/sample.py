@@ -39,7 +39,7 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B samples. points (P, 3) with sample (P,) int64 telling whose; joints (B, J, 3); edge (B,); presence (B,) float."""
+    """B samples: points (P, 3), sample (P,) int64 telling whose; joints (B, J, 3); edge (B,); presence (B,) float."""
 
     points: Tensor
     sample: Tensor

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tracker.simulation.gestures import random_pose
-from tracker.simulation.noise import cheap_noise
 
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import DEFAULT_EDGE, Cube, cube_center
 from tracker.hand.skeleton import JOINT_COUNT
+from tracker.simulation.gestures import random_pose
 from tracker.simulation.hand import HandModel, RiggedHand, load_asset, random_shape
+from tracker.simulation.noise import cheap_noise
 from tracker.simulation.render import Mesh, render
 from tracker.simulation.rotations import random_rotation, turn
 from trainer.data.sample import Sample
