@@ -131,7 +131,9 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
     own = labels == labels[row - top, column - left]
     own |= _pieces_in_front(labels, own, distance, pixel_area)
 
-    exits = _exits(own & ~thin & (distance > ARM_REACH), pixel_area)
+    # An arm goes on farther than fingers, or leaves the image.
+    leaving = _image_rim(image.limb.shape)[window] & (distance > 1.3 * radius)
+    exits = _exits(own & ~thin & ((distance > ARM_REACH) | leaving), pixel_area)
     finger_middles = _fingers(own & thin & (distance > 0.8 * radius) & (distance < 0.15), offset, distance)
     arm = _arm_direction(exits, finger_middles, offset)
     hand = own & (distance < 0.15)
@@ -165,7 +167,7 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
 def weigh(seen: Evidence) -> dict[str, float]:
     """What each piece of evidence says, 0 (no hand) to 1 (as hands are); the score is their product."""
     few = seen.fingers < 2
-    no_arm = (0.25, 0.5, 0.65, 0.75, 0.85)[
+    no_arm = (0.25, 0.45, 0.55, 0.75, 0.85)[
         min(seen.fingers, 4)
     ]  # a hand may be all that is seen, but then it must be clear
     two_arms = 0.2 if seen.fingers < 3 else 0.5  # the middle of an arm
@@ -220,8 +222,15 @@ def _pieces_in_front(
     return pieces
 
 
+def _image_rim(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(height, width) bool, the outermost four pixels of an image."""
+    rim = np.ones(shape, np.bool_)
+    rim[4:-4, 4:-4] = False
+    return rim
+
+
 def _exits(far: NDArray[np.bool_], pixel_area: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
-    """The separate parts of what is farther than fingers reach: forearms (one, if it is a hand)."""
+    """The separate parts of what can only be a forearm (one, if it is a hand)."""
     count, parts = cv2.connectedComponents(far.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return [parts == part for part in range(1, count) if pixel_area[parts == part].sum() > EXIT_AREA]
 

@@ -22,6 +22,8 @@ FINGER_RADIUS = 0.0135
 """Metres: half the width of a thick finger, with the sensor's blur."""
 HOLE_AREA = 8e-4
 """Square metres: holes without reading, up to this size and within one surface, are taken as part of it."""
+SPECK = 6
+"""Pixels: holes up to this size are noise, wherever they are."""
 PLANE_AREA = 0.06
 """Square metres of a flat surface that make it a desk."""
 PLANE_TRIES = 64
@@ -121,14 +123,14 @@ def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: floa
     solid: (height, width) bool. depth: (height, width) float32, metres, 0 = no reading. focal: pixels.
     A gap between surfaces at different depths (the shadow beside a finger) stays open.
     """
-    whole = solid.copy()
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
     height, width = solid.shape
     left, top, w, h, area = stats.T
     inner = (left > 0) & (top > 0) & (left + w < width) & (top + h < height)
     inner &= area < HOLE_AREA * (focal / NEAR) ** 2
     inner[0] &= not solid[0, 0]
-    for hole in np.flatnonzero(inner):
+    whole = solid | (inner & (area <= SPECK))[labels]
+    for hole in np.flatnonzero(inner & (area > SPECK)):
         window = np.s_[top[hole] - 1 : top[hole] + h[hole] + 1, left[hole] - 1 : left[hole] + w[hole] + 1]
         around = depth[window][solid[window]]
         if len(around) == 0:
