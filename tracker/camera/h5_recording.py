@@ -150,7 +150,7 @@ def _read_truth(file: h5py.File) -> dict[int, tuple[HandTruth, ...]]:
 def _compress(depth: NDArray[np.uint16]) -> bytes:
     """What HDF5's filters shuffle + gzip 1 make of an image; done here because h5py compresses with the GIL held."""
     low_then_high = depth.astype("<u2", copy=False).view(np.uint8).reshape(-1, 2).T
-    return zlib.compress(np.ascontiguousarray(low_then_high), 1)
+    return zlib.compress(low_then_high.tobytes(), 1)
 
 
 class H5RecordingWriter(FrameFile):

@@ -1,0 +1,88 @@
+"""What `--camera` means, and which cameras there are."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.camera.base import Camera
+from tracker.errors import CameraError
+
+logger = logging.getLogger(__name__)
+
+SPECS = "auto, simulated, realsense, realsense:SERIAL, a recording folder, or a .bag, .db3 or .h5 file"
+_SIMULATED = "simulated"
+_REALSENSE = "realsense"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """A camera that can be opened. spec: what `open_camera` and `--camera` take. description: for people."""
+
+    spec: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.spec}  {self.description}"
+
+
+def list_cameras() -> list[CameraInfo]:
+    """The RealSense cameras that are plugged in, and the simulated camera, which is always there."""
+    return [*_plugged_in(), CameraInfo(_SIMULATED, "two simulated hands")]
+
+
+def open_camera(spec: str = "auto", *, realtime: bool | None = None) -> Camera:
+    """The camera or recording that a text names.
+
+    spec: auto | simulated | realsense[:SERIAL] | PATH. `auto` is a RealSense if one is plugged in, else the simulated
+    camera; the choice is logged, and `Camera.name` tells it.
+    realtime: recordings and the simulated camera at their own pace, losing the frames that nobody reads in time, or
+    every frame once. None is the habit of each: every frame of a recording, the simulated camera like a live one.
+    Raises CameraError.
+    """
+    if spec == "auto":
+        spec = next((info.spec for info in _plugged_in()), _SIMULATED)
+        logger.info("camera: %s", spec if spec != _SIMULATED else "simulated, as no RealSense is plugged in")
+    if spec == _SIMULATED:
+        from tracker.camera.simulated import SimulatedCamera
+
+        return SimulatedCamera(realtime=realtime is not False)
+    kind, _, serial = spec.partition(":")
+    if kind == _REALSENSE:
+        from tracker.camera.realsense import RealSenseCamera
+
+        return RealSenseCamera(serial or None)
+    return _open_recording(Path(spec), bool(realtime))
+
+
+def _plugged_in() -> list[CameraInfo]:
+    from tracker.camera.realsense import list_realsense
+
+    try:
+        found = list_realsense()
+    except CameraError as error:  # without the SDK everything else still works
+        logger.warning("RealSense cameras cannot be looked for: %s", error)
+        return []
+    return [
+        CameraInfo(f"{_REALSENSE}:{info.serial}", f"{info.name}, firmware {info.firmware}, USB {info.usb}")
+        for info in found
+    ]
+
+
+def _open_recording(path: Path, realtime: bool) -> Camera:
+    if path.is_dir():
+        from tracker.camera.recording import open_recording_folder
+
+        return open_recording_folder(path, realtime)
+    if not path.exists():
+        raise CameraError(f"there is no camera or recording {str(path)!r}: give {SPECS}")
+    if path.suffix in (".bag", ".db3"):
+        from tracker.camera.realsense_recording import open_realsense_recording
+
+        return open_realsense_recording(path, realtime)
+    if path.suffix == ".h5":
+        from tracker.camera.h5_recording import open_h5_recording
+
+        return open_h5_recording(path, realtime)
+    raise CameraError(f"{path} is no recording that can be played: give {SPECS}")
