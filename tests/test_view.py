@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import socket
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from stream_samples import make_hand, make_message
+
+from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.errors import TrackerError
+from tracker.hand.cube import Cube
+from tracker.view import LiveView, bone_segments, cube_segments, depth_cloud, joint_colors
+
+
+def make_frame(width: int = 640, height: int = 480) -> DepthFrame:
+    depth = np.full((height, width), 1000, np.uint16)
+    depth[height // 4 : height // 2, width // 4 : width // 2] = 500
+    depth[:, : width // 8] = 0
+    intrinsics = Intrinsics(width, height, fx=450.0, fy=450.0, cx=width / 2, cy=height / 2)
+    return DepthFrame(depth, 0.001, intrinsics, number=7, captured_ns=0, received_ns=0)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (848, 480), (1280, 720), (64, 48)])
+def test_cloud_is_thinned_and_has_readings_only(size):
+    points, colors = depth_cloud(make_frame(*size))
+    assert 1500 < len(points) <= 30_000
+    assert points.shape == colors.shape
+    assert set(np.unique(points[:, 2].round(3))) == {np.float32(0.5), np.float32(1.0)}
+    near, far = colors[points[:, 2] < 0.75], colors[points[:, 2] > 0.75]
+    assert (near[0] != far[0]).any()
+
+
+def test_cloud_of_an_empty_image_is_empty():
+    frame = make_frame()
+    points, colors = depth_cloud(replace(frame, depth=np.zeros_like(frame.depth)))
+    assert (points.shape, colors.shape) == ((0, 3), (0, 3))
+
+
+def test_joint_colors_go_from_red_to_green_and_are_darker_where_inferred():
+    confidence = np.zeros(21, np.float32)
+    confidence[1], confidence[2], confidence[3] = 1.0, 0.5, np.nan
+    tracked = np.ones(21, np.bool_)
+    tracked[4] = False
+    colors = joint_colors(replace(make_hand(), joint_confidence=confidence, joint_tracked=tracked))
+    assert colors[:5].tolist() == [[255, 0, 0], [0, 255, 0], [255, 255, 0], [255, 0, 0], [127, 0, 0]]
+
+
+def test_bones_without_an_estimate_are_left_out():
+    hand = make_hand()
+    joints = hand.joints.copy()
+    joints[7] = np.nan
+    points, colors = bone_segments([replace(hand, joints=joints), make_hand(2)])
+    assert points.shape == colors.shape == (18 + 20, 2, 3)
+    np.testing.assert_array_equal(points[0], hand.joints[[0, 1]])
+    assert bone_segments([])[0].shape == (0, 2, 3)
+
+
+def test_cube_has_twelve_edges_of_its_length():
+    segments = cube_segments([Cube((0.1, 0.0, 0.5), 0.26), Cube((0.0, 0.0, 0.6), 0.2, "left")])
+    lengths = np.linalg.norm(segments[:, 0] - segments[:, 1], axis=1)
+    np.testing.assert_allclose(lengths, [0.26] * 12 + [0.2] * 12, rtol=1e-5)
+    np.testing.assert_allclose(segments[:12].reshape(-1, 3).mean(axis=0), [0.1, 0.0, 0.5], atol=1e-6)
+
+
+def test_missing_package_names_the_command_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(TrackerError, match=r'pip install "v2v-hand-tracker\[view\]"'):
+        LiveView()
+
+
+def wait_until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_page_is_served_on_this_machine_only_and_costs_nothing_unwatched(capfd):
+    pytest.importorskip("viser")
+    frame, message = make_frame(), make_message()
+    with LiveView(port=0) as view:
+        assert urllib.request.urlopen(view.url, timeout=5).status == 200
+        port = int(view.url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.2", port), timeout=1)
+        costs = []
+        for _ in range(200):
+            start = time.perf_counter()
+            view.update(frame, message, [])
+            costs.append(time.perf_counter() - start)
+        assert view._text.content == "waiting for frames"
+    view.close()
+    assert np.median(costs) < 0.0005
+    assert capfd.readouterr().out == ""
+
+
+def test_watched_page_shows_the_newest_frame():
+    viser = pytest.importorskip("viser")
+    msgspec = pytest.importorskip("msgspec")
+    client = pytest.importorskip("websockets.sync.client")
+    camera = {
+        "type": "ViewerCameraMessage", "wxyz": (1, 0, 0, 0), "position": (0, 0, 0), "fov": 1.0, "near": 0.01,
+        "far": 100.0, "image_height": 480, "image_width": 640, "look_at": (0, 0, 1), "up_direction": (0, -1, 0),
+    }  # fmt: skip
+    frame, message, cubes = make_frame(), make_message(), [Cube((0.0, 0.0, 0.5))]
+    with (
+        LiveView(port=0) as view,
+        client.connect(
+            view.url.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"], max_size=None
+        ) as browser,
+    ):
+        browser.send(msgspec.msgpack.encode(camera))
+        assert wait_until(lambda: len(view._server.get_clients()) == 1)
+        view.update(frame, message, cubes)
+        assert wait_until(lambda: "frame 7" in view._text.content)
+        assert view._cloud.points.shape == depth_cloud(frame)[0].shape
+        assert (len(view._bones.points), len(view._cubes.points)) == (40, 12)
+        assert [label.text for label in view._labels] == ["right #1  50%", "left #2  50%"]
+        costs = []
+        for number in range(8, 40):
+            time.sleep(0.01)
+            start = time.perf_counter()
+            view.update(frame, replace(message, frame=number, hands=()), [])
+            costs.append(time.perf_counter() - start)
+        assert wait_until(lambda: "frame 3" in view._text.content)
+        assert not view._bones.visible
+        assert not view._labels[0].visible
+    assert np.median(costs) < 0.002
