@@ -21,8 +21,8 @@ SAME_HAND = 0.1
 """Metres: palms closer than this are one hand."""
 ARM_LENGTH = 0.45
 """Metres: what lies along the forearm up to here is that arm's elbow, not another hand."""
-FINGER_WEIGHT = 3.0
-FLESH = 0.01
+FINGER_WEIGHT = 4.0
+FLESH = 0.005
 """Metres from the visible surface to the middle of the hand."""
 
 

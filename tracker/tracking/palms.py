@@ -174,7 +174,7 @@ def weigh(seen: Evidence) -> dict[str, float]:
     return {
         "fingers": _ramp(seen.fingers, (0, 0.8), (1, 0.9), (2, 0.95), (3, 1.0)),
         # With few fingers to see, a fist or flat hand must be wider than the wrist behind it.
-        "narrowing": _ramp(seen.narrowing, (0.75, 1.0), (0.95, 0.6)) if few else 1.0,
+        "narrowing": _ramp(seen.narrowing, (0.75, 1.0), (0.95, 0.8 if seen.fingers else 0.6)) if few else 1.0,
         "exits": {0: no_arm, 1: 1.0}.get(seen.exits, two_arms),
         "radius": _ramp(seen.radius, (0.018, 0.5), (0.028, 0.9), (0.036, 1.0), (0.047, 1.0), (0.056, 0.5)),
         # A narrow head is a wide palm.

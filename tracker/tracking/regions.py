@@ -35,24 +35,17 @@ class HandRegion:
     arm: NDArray[np.float32] | None
 
 
-def jump_threshold(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Depth difference (metres) between neighbouring pixels that separates two surfaces, at a depth in metres.
-
-    It grows with depth, as sensor noise and the pixel's footprint do: 24 mm at 0.3 m, 35 mm at 1 m, so that a finger
-    bent over the palm stays part of the hand.
-    """
-    return depth * np.float32(0.015) + np.float32(0.020)
-
-
-def cut_jumps(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+def cut_jumps(depth: NDArray[np.float32], smallest: float = 0.02) -> NDArray[np.bool_]:
     """Pixels with a reading that are not on the far side of a depth jump.
 
-    depth: (height, width) float32, metres, 0 = no reading. Taking the far side's pixels only leaves the thin things in
-    front (fingers) whole. Returns (height, width) bool: what touches there is one continuous surface.
+    depth: (height, width) float32, metres, 0 = no reading. smallest: metres; a jump is a difference between neighbours
+    of more than this and 1.5 % of the depth, as noise and the pixels' footprint grow with it. Taking the far side's
+    pixels only leaves the thin things in front (fingers) whole. Returns (height, width) bool: what touches there is one
+    continuous surface.
     """
     filled = np.where(depth > 0, depth, np.float32(np.inf))
     nearest = cv2.erode(filled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    return (depth > 0) & (depth - nearest < jump_threshold(nearest))
+    return (depth > 0) & (depth < nearest * np.float32(1.015) + np.float32(smallest))
 
 
 def isolate(frame: DepthFrame, cube: Cube, seeds: NDArray[np.float32]) -> NDArray[np.bool_]:

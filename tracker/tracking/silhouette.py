@@ -18,6 +18,8 @@ WORKING_FOCAL = 240.0
 not grow with the camera's resolution."""
 BODY_RADIUS = 0.058
 """Metres: a disc of this radius fits into no hand, but into heads, trunks and desks."""
+BENT_FINGER = 0.06
+"""Metres that a bent finger stands out before the palm."""
 FINGER_RADIUS = 0.0135
 """Metres: half the width of a thick finger, with the sensor's blur."""
 HOLE_AREA = 8e-4
@@ -62,7 +64,6 @@ def silhouette(frame: DepthFrame) -> Silhouette:
     raw = cv2.medianBlur(np.ascontiguousarray(frame.depth[rows[:, None], columns]), 3)
     depth = raw.astype(np.float32) * np.float32(frame.depth_scale)
     depth[(depth < NEAR) | (depth > FAR)] = 0
-    solid = cut_jumps(depth)
     x_slope, y_slope = ray_slopes(frame.intrinsics)
     points = np.empty((*depth.shape, 3), np.float32)
     np.multiply(depth, x_slope[columns], out=points[..., 0])
@@ -70,19 +71,17 @@ def silhouette(frame: DepthFrame) -> Silhouette:
     points[..., 2] = depth
 
     desk = find_desk(points, focal)
-    solid &= ~desk
-    metres_per_pixel = depth / np.float32(focal)
-    whole = fill_holes(solid, depth, focal)
-    radius = cv2.distanceTransform(_framed(whole), cv2.DIST_L2, 5)[1:-1, 1:-1] * metres_per_pixel
-    # The factors leave a rim for the corners that discs do not reach.
-    wide = solid & _opened(radius, metres_per_pixel, BODY_RADIUS, 1.15)
-    # A hand before a head or trunk is within the disc's reach in the image, but a surface of its own.
-    count, surface = cv2.connectedComponents(solid.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    bulky = np.zeros(count, np.bool_)
-    bulky[surface[radius > BODY_RADIUS]] = True
-    body = wide & bulky[surface] & (depth > _mean_where(depth, radius > BODY_RADIUS, focal) - BODY_RADIUS)
+    # Fingers bent over a palm make jumps, too. So small jumps are cut only where a surface is too wide for a hand: they
+    # may be all that is between a hand and the body.
+    solid = cut_jumps(depth, BENT_FINGER) & ~desk
+    radius = _radius(fill_holes(solid, depth, focal, BENT_FINGER), depth, focal)
+    body = _wide(solid, radius, depth, focal)
+    if body.any():
+        solid &= cut_jumps(depth) | ~body
+        radius = _radius(fill_holes(solid, depth, focal, 0.03), depth, focal)
+        body = _wide(solid, radius, depth, focal)
     limb = solid & ~body
-    thin = limb & ~_opened(radius, metres_per_pixel, FINGER_RADIUS, 1.3)
+    thin = limb & ~_opened(radius, depth, focal, FINGER_RADIUS, 1.3)
     return Silhouette(step, focal, points, limb, body, desk, thin, radius)
 
 
@@ -91,37 +90,51 @@ def thinned(size: int, step: float) -> NDArray[np.int64]:
     return (np.arange(int((size - 1) / step) + 1) * step).astype(np.int64)
 
 
-def _opened(
-    radius: NDArray[np.float32], metres_per_pixel: NDArray[np.float32], size: float, slack: float
+def _radius(whole: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
+    """Distance of each pixel to the end of its surface, metres; the image's border is no end."""
+    framed = cv2.copyMakeBorder(whole.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] * depth / np.float32(focal)
+
+
+def _wide(
+    solid: NDArray[np.bool_], radius: NDArray[np.float32], depth: NDArray[np.float32], focal: float
 ) -> NDArray[np.bool_]:
-    """What discs of a radius `size` (metres) cover: a morphological opening that keeps its size in metres."""
-    core = radius > size
+    """Pixels of surfaces that are too wide for a hand, and not of one before them."""
+    core = radius > BODY_RADIUS
     if not core.any():
         return core
-    distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
-    return distance * metres_per_pixel < size * slack
+    _, surface = cv2.connectedComponents(solid.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    bulky = np.zeros(int(surface.max()) + 1, np.bool_)
+    bulky[surface[core]] = True
+    bulky[0] = False
+    # The slack leaves a rim for the corners that discs do not reach.
+    wide = bulky[surface] & _opened(radius, depth, focal, BODY_RADIUS, 1.15)
+    return wide & (depth > _mean_where(depth, core, focal) - BODY_RADIUS)
+
+
+def _opened(
+    radius: NDArray[np.float32], depth: NDArray[np.float32], focal: float, size: float, slack: float
+) -> NDArray[np.bool_]:
+    """What discs of a radius `size` (metres) cover: a morphological opening that keeps its size in metres."""
+    distance = cv2.distanceTransform((radius <= size).astype(np.uint8), cv2.DIST_L2, 3)
+    return distance * depth < size * slack * focal
 
 
 def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: float) -> NDArray[np.float32]:
     """Mean depth (metres) of the marked pixels within a hand's breadth of each pixel; infinite where there are none."""
-    if not where.any():
-        return np.full_like(depth, np.inf)
     size = 2 * int(0.08 * focal / float(np.median(depth[where]))) + 1
     weight = cv2.boxFilter(where.astype(np.float32), -1, (size, size))
     total = cv2.boxFilter(np.where(where, depth, 0), -1, (size, size))
     return np.where(weight > 0, total / np.maximum(weight, 1e-6), np.inf).astype(np.float32)
 
 
-def _framed(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The mask as uint8 with a border of one copied pixel: the image's edge is no edge of a surface."""
-    return cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-
-
-def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
+def fill_holes(
+    solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float, depth_range: float
+) -> NDArray[np.bool_]:
     """Close small holes that lie within one surface (eyes in a face, a reflection on a ring).
 
     solid: (height, width) bool. depth: (height, width) float32, metres, 0 = no reading. focal: pixels.
-    A gap between surfaces at different depths (the shadow beside a finger) stays open.
+    depth_range: metres; a gap between surfaces at depths more different (the shadow beside a finger) stays open.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
     height, width = solid.shape
@@ -136,7 +149,7 @@ def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: floa
         if len(around) == 0:
             continue
         low, high = float(around.min()), float(around.max())
-        if high - low < 0.03 and area[hole] * (low / focal) ** 2 < HOLE_AREA:
+        if high - low < depth_range and area[hole] * (low / focal) ** 2 < HOLE_AREA:
             whole[window] |= labels[window] == hole
     return whole
 
