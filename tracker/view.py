@@ -69,7 +69,7 @@ def cube_segments(cubes: Sequence[Cube]) -> NDArray[np.float32]:
 
 
 def _silent() -> contextlib.redirect_stdout[io.StringIO]:
-    """viser announces itself on standard output, which belongs to the tracker's own data."""
+    """Viser announces itself on standard output, which belongs to the tracker's own data."""
     return contextlib.redirect_stdout(io.StringIO())
 
 

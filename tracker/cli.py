@@ -1,0 +1,161 @@
+"""`python -m tracker`: run, listen, cameras, export."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from tracker.errors import TrackerError
+from tracker.stream.endpoint import DEFAULT_ENDPOINT
+
+COMMANDS = ("run", "listen", "cameras", "export", "draw")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns the exit status: 0, or 1 after an error that is told in one line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
+        words.insert(0, "run")
+    options = _parser().parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(options.action(options))
+    except TrackerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    # The rooms of the sub-commands are imported by their actions: help needs no network, camera or socket.
+    parser = argparse.ArgumentParser(prog="python -m tracker", description="Track hands in depth images.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="track and publish, until Ctrl-C or the end of a recording (the default)")
+    add_camera_argument(run)
+    run.add_argument("--hands", type=_positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    add_model_arguments(run)
+    run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
+    run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines")
+    run.add_argument("--record", metavar="PATH", help="write the depth: a folder, or a file ending in .h5")
+    run.add_argument("--view", action="store_true", help="live view in the browser")
+    run.add_argument("--frames", type=_positive, metavar="N", help="stop after N frames")
+    run.add_argument("--realtime", action="store_true", help="play a recording at its own pace, dropping frames")
+    run.set_defaults(action=_run)
+
+    listen = commands.add_parser("listen", help="print what a tracker publishes")
+    from tracker.stream import listen as listener
+
+    listener.add_arguments(listen)
+    listen.set_defaults(action=listener.run)
+
+    cameras = commands.add_parser("cameras", help="list the cameras that are plugged in")
+    cameras.set_defaults(action=_cameras)
+
+    export = commands.add_parser("export", help="write the model as ONNX, OpenVINO or a TensorRT engine")
+    from tracker.engine import export as exporter
+
+    exporter.add_arguments(export)
+    export.set_defaults(action=exporter.run)
+
+    draw = commands.add_parser("draw", help="draw the tracked skeletons over the frames of a recording, as a PNG")
+    add_camera_argument(draw)
+    add_model_arguments(draw)
+    draw.add_argument("--hands", type=_positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    draw.add_argument("--frames", type=_positive, default=12, metavar="N", help="frames to track (default: 12)")
+    draw.add_argument("--every", type=_positive, default=1, metavar="N", help="draw every N-th (default: each)")
+    draw.add_argument("--columns", type=_positive, default=4, metavar="N", help="pictures in a row (default: 4)")
+    draw.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
+    draw.set_defaults(action=_draw)
+    return parser
+
+
+def add_camera_argument(parser: argparse.ArgumentParser) -> None:
+    """`--camera`, as the contract has it."""
+    parser.add_argument(
+        "--camera",
+        default="auto",
+        help="auto | simulated | realsense[:SERIAL] | PATH of a recording (folder, .h5, .bag, .db3); "
+        "auto: a RealSense if one is plugged in, else simulated (default: auto)",
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--engine`, `--device`."""
+    parser.add_argument("--model", default="auto", help="auto | v2v | v2v-lite | FILE.safetensors (default: auto)")
+    parser.add_argument(
+        "--engine", default="auto", help="auto | torch | compile | openvino | tensorrt (default: the fastest)"
+    )
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, is {number}")
+    return number
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tracker.camera import open_camera, open_recorder
+    from tracker.hand_tracker import Tracker, TrackerConfig
+    from tracker.loop import View, run
+    from tracker.stream.output import JsonLines
+    from tracker.stream.publisher import Publisher
+    from tracker.stream.terminal import LiveLine
+
+    if options.hands > 8:
+        raise TrackerError(f"--hands is {options.hands}; at most 8 are tracked")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as open_things:
+        # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
+        tracker = open_things.enter_context(
+            Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands))
+        )
+        camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
+        publisher = open_things.enter_context(Publisher(options.bind, camera.name))
+        output = open_things.enter_context(JsonLines(options.output)) if options.output else None
+        recorder = open_things.enter_context(open_recorder(options.record, camera.name)) if options.record else None
+        view: View | None = None
+        if options.view:
+            from tracker.view import LiveView
+
+            view = LiveView()
+            open_things.callback(view.close)
+        where = "publishing nothing" if publisher.endpoint == "none" else f"publishing on {publisher.endpoint}"
+        engine = tracker.engine
+        print(f"{camera.name}: {tracker.model} on {engine.name} ({engine.device}), {where}", file=sys.stderr)
+        started = time.monotonic()
+        summary = run(
+            camera,
+            tracker,
+            publisher,
+            output=output,
+            recorder=recorder,
+            view=view,
+            live_line=LiveLine(),
+            frames=options.frames,
+        )
+        print(summary.text(time.monotonic() - started), file=sys.stderr)
+    return 0
+
+
+def _cameras(options: argparse.Namespace) -> int:
+    from tracker.camera import list_cameras
+
+    for line in list_cameras():
+        print(line)
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from tracker.draw import draw_sheet
+
+    draw_sheet(options)
+    return 0
