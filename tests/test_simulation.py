@@ -39,13 +39,13 @@ def test_render_of_a_sphere_is_the_sphere() -> None:
     a, b, c = (ray * ray).sum(-1), ray @ center, center @ center - radius**2
     inside = b * b - a * c
     expected = np.where(inside > 0, (b - np.sqrt(np.maximum(inside, 0))) / a, 0)
-    clear = cv_erode(expected > 0)
+    clear = eroded(expected > 0)
     assert (depth[clear] > 0).all(), "holes in a closed surface"
     assert np.abs(depth - expected)[clear].max() < 1e-3
     assert (depth[expected == 0] > 0).sum() == 0
 
 
-def cv_erode(mask: np.ndarray) -> np.ndarray:
+def eroded(mask: np.ndarray) -> np.ndarray:
     inner = mask.copy()
     inner[1:] &= mask[:-1]
     inner[:-1] &= mask[1:]
@@ -174,7 +174,7 @@ def test_cheap_noise_is_small_on_surfaces_and_keeps_the_outline(model: HandModel
     for seed in range(5):
         image = cheap_noise(depth, K.fx, np.random.default_rng(seed))
         assert image.dtype == np.uint16
-        both = (image > 0) & cv_erode(depth > 0)
+        both = (image > 0) & eroded(depth > 0)
         errors.append(np.median(np.abs(image[both] * 0.001 - depth[both])))
         assert 0.85 < (image > 0).sum() / (depth > 0).sum() < 1.25
     assert 0.0002 < np.median(errors) < 0.004
