@@ -16,7 +16,7 @@ from tracker.tracking.silhouette import Silhouette, silhouette
 
 MINIMUM_SCORE = 0.5
 CERTAIN = 0.8
-"""Above this score, the hand's wrist and elbow are not looked at as hands."""
+"""Above this score, the rest of the hand is not looked at as a hand of its own."""
 SAME_HAND = 0.1
 """Metres: palms closer than this are one hand."""
 ARM_LENGTH = 0.45
@@ -39,7 +39,7 @@ def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) 
     found: list[Palm] = []
     for row, column in palm_pixels(image):
         point = image.points[row, column]
-        if any(other.score > CERTAIN and _part_of(point, other) for other in found):
+        if any(other.score > CERTAIN and np.linalg.norm(point - other.point) < SAME_HAND for other in found):
             continue
         palm = examine(image, row, column)
         if palm.score >= MINIMUM_SCORE and not any(_known(palm, cube) for cube in exclude):

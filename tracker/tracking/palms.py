@@ -136,6 +136,8 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
     exits = _exits(own & ~thin & ((distance > ARM_REACH) | leaving), pixel_area)
     finger_middles = _fingers(own & thin & (distance > 0.8 * radius) & (distance < 0.15), offset, distance)
     arm = _arm_direction(exits, finger_middles, offset)
+    if exits and arm is not None:  # slivers along the forearm are no fingers
+        finger_middles = [middle for middle in finger_middles if middle @ arm < 0.5 * np.linalg.norm(middle)]
     hand = own & (distance < 0.15)
     narrowing = 1.0
     if arm is not None:
@@ -167,18 +169,18 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
 def weigh(seen: Evidence) -> dict[str, float]:
     """What each piece of evidence says, 0 (no hand) to 1 (as hands are); the score is their product."""
     few = seen.fingers < 2
-    no_arm = (0.25, 0.45, 0.55, 0.75, 0.85)[
-        min(seen.fingers, 4)
-    ]  # a hand may be all that is seen, but then it must be clear
+    in_front = _ramp(seen.prominence, (0.08, 0.0), (0.2, 1.0))
+    no_arm = (0.25, 0.45, 0.55, 0.75, 0.85)[min(seen.fingers, 4)]  # a hand may be all that is seen, if it is clear
     two_arms = 0.2 if seen.fingers < 3 else 0.5  # the middle of an arm
+    unproven = 0.8 if seen.fingers else 0.6 + 0.2 * in_front
     return {
-        "fingers": _ramp(seen.fingers, (0, 0.8), (1, 0.9), (2, 0.95), (3, 1.0)),
-        # With few fingers to see, a fist or flat hand must be wider than the wrist behind it.
-        "narrowing": _ramp(seen.narrowing, (0.75, 1.0), (0.95, 0.8 if seen.fingers else 0.6)) if few else 1.0,
+        "fingers": _ramp(seen.fingers, (0, 0.8), (1, 0.9), (2, 0.95), (5, 1.0)),
+        # With few fingers to see, a fist or flat hand must be wider than the wrist behind it; and it may be a narrow
+        # head if it is as wide as the widest hands and not in front of the body.
+        "narrowing": _ramp(seen.narrowing, (0.75, 1.0), (0.95, unproven)) if few else 1.0,
+        "head": _ramp(seen.radius, (0.043, 1.0), (0.05, 0.6 + 0.4 * in_front)) if few else 1.0,
         "exits": {0: no_arm, 1: 1.0}.get(seen.exits, two_arms),
         "radius": _ramp(seen.radius, (0.018, 0.5), (0.028, 0.9), (0.036, 1.0), (0.047, 1.0), (0.056, 0.5)),
-        # A narrow head is a wide palm.
-        "wide": _ramp(seen.radius, (0.043, 1.0), (0.05, 0.6)) if few else 1.0,
         # The palm is the widest part of a hand; else the circle is at a wrist or the root of a finger.
         "widest": _ramp(seen.widest / seen.radius, (1.1, 1.0), (1.4, 0.5)),
         "reach": _ramp(seen.reach, (0.135, 1.0), (0.165, 0.6)),
