@@ -43,7 +43,7 @@ def depth_cloud(frame: DepthFrame, most: int = MOST_POINTS) -> tuple[NDArray[np.
         return points, np.zeros((0, 3), np.uint8)
     near, far = np.percentile(points[:, 2], [1, 95])
     level = np.clip((points[:, 2] - near) / max(far - near, 1e-3), 0, 1) * 255
-    colors = cv2.applyColorMap(level.astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    colors = cv2.applyColorMap(level.astype(np.uint8)[:, None], cv2.COLORMAP_COOL)[:, 0, ::-1]
     return points, np.ascontiguousarray(colors)
 
 
@@ -92,14 +92,15 @@ class LiveView:
             self._server = viser.ViserServer(host="127.0.0.1", port=port, label="Hand tracker", verbose=False)
         self.url = f"http://127.0.0.1:{self._server.get_port()}"
         scene = self._server.scene
+        self._server.gui.configure_theme(dark_mode=True)
         scene.set_up_direction("-y")
-        self._server.initial_camera.position = (0.15, -0.25, -0.25)
-        self._server.initial_camera.look_at = (0.0, 0.0, 0.5)
+        self._server.initial_camera.position = (0.08, -0.15, -0.05)
+        self._server.initial_camera.look_at = (0.0, 0.0, 0.6)
         nothing = np.zeros((1, 3), np.float32)
         no_lines, black = np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.uint8)
-        self._cloud = scene.add_point_cloud("/depth", nothing, (0, 0, 0), point_size=0.002, visible=False)
-        self._bones = scene.add_line_segments("/hands", no_lines, black, thickness=0.004, visible=False)
-        self._cubes = scene.add_line_segments("/cubes", no_lines, black, thickness=0.001, visible=False)
+        self._cloud = scene.add_point_cloud("/depth", nothing, (0, 0, 0), point_size=0.0015, visible=False)
+        self._bones = scene.add_line_segments("/hands", no_lines, black, thickness=0.007, visible=False)
+        self._cubes = scene.add_line_segments("/cubes", no_lines, black, thickness=0.0015, visible=False)
         self._labels: list[Any] = []
         self._text = self._server.gui.add_markdown("waiting for frames")
         self._window = LatencyWindow()
