@@ -64,7 +64,7 @@ def test_frames_repeat_with_the_seed_and_differ_without(frames: list[DepthFrame]
 @pytest.mark.parametrize("seed", range(4))
 def test_hands_stay_in_view_apart_and_move_smoothly(seed: int) -> None:
     scene = Scene(seed)
-    times = np.arange(0, 30, 1 / 15)
+    times = np.arange(0, 20, 1 / 10)
     joints = np.array([[hand.joints for hand in scene.at(float(time))[1]] for time in times])
     pixels = INTRINSICS.project(joints)
     inside = (pixels >= 0).all(-1) & (pixels < [640, 480]).all(-1)
@@ -72,16 +72,15 @@ def test_hands_stay_in_view_apart_and_move_smoothly(seed: int) -> None:
     assert joints[..., 2].min() > 0.25
     assert joints[..., 2].max() < 0.75
     assert np.linalg.norm(joints[:, 0, 9] - joints[:, 1, 9], axis=-1).min() > 0.1
-    speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1) * 15
+    speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1) * 10
     assert speed[..., 0].max() < 0.6
     assert speed.max() < 2.5
 
 
 def test_gestures_follow_one_another_without_passing_through_fingers() -> None:
     hand = HandModel.load().rig()
-    depths = np.array([penetration(hand, gesture_at(0, 0, float(time))) for time in np.arange(0, 120, 0.05)])
-    assert np.mean(depths > 0.004) < 0.02
-    assert depths.max() < 0.012
+    depths = np.array([penetration(hand, gesture_at(0, 0, float(time))) for time in np.arange(0, 60, 0.05)])
+    assert depths.max() < 0.005
 
 
 def test_stereo_noise_has_the_errors_of_the_sensor() -> None:

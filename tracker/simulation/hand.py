@@ -111,7 +111,7 @@ def random_shape(rng: np.random.Generator) -> HandShape:
     blend = {name: float(np.clip(rng.normal(0, spreads.get(name, 0.5)), -1, 1)) for name in fields}
     blend["age"] = float(rng.uniform(0, 1) ** 2)
     blend["child"] = float(rng.uniform(0, 1) ** 4)
-    girth = float(np.clip(rng.normal(1.02, 0.06), 0.88, 1.2))
+    girth = float(np.clip(rng.normal(1.0, 0.06), 0.86, 1.18))
     return HandShape(
         hand_length=float(np.clip(rng.normal(0.183, 0.0135), 0.145, 0.215)),
         blend=tuple(blend[name] for name in fields),

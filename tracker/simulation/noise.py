@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 SUBPIXEL = 32
 """Disparity steps per pixel (Intel, Subpixel Linearity Improvement for Intel RealSense Depth Camera D400 Series)."""
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_EMPTY = np.empty(0, np.uint16)
+_NORMAL = NormalDist()
 
 
 def cheap_noise(
@@ -26,17 +32,16 @@ def cheap_noise(
     """
     if jitter is None:
         jitter = float(np.exp(rng.uniform(np.log(0.02), np.log(0.3))))
-    seen = depth
-    ragged = rng.random()
-    if ragged < 0.7:
-        # A pixel takes over its neighbour's reading, or loses its own, in patches of a few pixels.
-        patch = _smooth_field(rng, depth.shape, 5)
-        grown = cv2.dilate(np.where(depth > 0, 1 / np.maximum(depth, 1e-3), 0).astype(np.float32), np.ones((3, 3)))
-        grown = np.where(grown > 0, 1 / np.maximum(grown, 1e-3), 0)
-        level = rng.normal(0.2, 0.6)
-        seen = np.where(patch > level, grown, depth)
-        eaten = cv2.erode(depth, np.ones((3, 3))) == 0
-        seen = np.where(eaten & (patch < level - rng.uniform(0.6, 2.0)), 0, seen)
+    # Outlines: some sensors fatten them, others eat them, in patches of a few pixels and up to two pixels deep.
+    seen, patches = depth, _smooth_field(rng, depth.shape, 5)
+    grows, eats = rng.uniform(-0.4, 0.6), rng.uniform(-0.4, 0.9)
+    if grows > 0:
+        near = cv2.dilate(np.where(depth > 0, 1 / np.maximum(depth, 1e-3), 0).astype(np.float32), _CROSS)
+        grown = np.where(near > 0, 1 / np.maximum(near, 1e-3), 0)
+        seen = np.where(patches > _NORMAL.inv_cdf(1 - grows), grown, seen)
+    if eats > 0:
+        rim = cv2.erode(depth, _CROSS, iterations=1 if rng.random() < 0.7 else 2) == 0
+        seen = np.where(rim & (patches < _NORMAL.inv_cdf(eats)), 0, seen)
     valid = seen > 0
     disparity = focal * baseline / np.where(valid, seen, 1)
     disparity += jitter * _smooth_field(rng, depth.shape, int(rng.choice((0, 3, 5))))
@@ -137,7 +142,3 @@ class StereoNoise:
     def _window(self, field: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         top, left = rng.integers(64, size=2)
         return field[top : top + self.height, left : left + self.width]
-
-
-_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-_EMPTY = np.empty(0, np.uint16)
