@@ -15,11 +15,10 @@ import pytest
 from stream_samples import make_hand, make_message
 
 from tracker.errors import StreamError
-from tracker.stream.listen import format_hand, format_message
 from tracker.stream.message import Percentiles
 from tracker.stream.output import JsonLines
 from tracker.stream.rates import LatencyHistogram, LatencyWindow, Rate
-from tracker.stream.terminal import LiveLine, Summary, format_live
+from tracker.stream.terminal import LiveLine, Summary, format_live, format_message, format_palm
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = Rate(29.5, Percentiles(10.5, 12.25, math.nan))
@@ -207,9 +206,9 @@ def test_summary_of_a_run_without_frames():
 
 def test_listen_line_gives_the_middle_of_the_palm_from_the_joints_that_are_known():
     joints = np.full((21, 3), np.nan, np.float32)
-    assert format_hand(replace(make_hand(), joints=joints)) == "right #1 50% palm (no palm)"
+    assert format_palm(replace(make_hand(), joints=joints)) == "right #1 50% palm (no palm)"
     joints[0], joints[9] = (0.1, -0.1, 0.5), (0.2, -0.1, 0.7)
-    assert format_hand(replace(make_hand(), joints=joints)) == "right #1 50% palm (+0.150 -0.100 +0.600) m"
+    assert format_palm(replace(make_hand(), joints=joints)) == "right #1 50% palm (+0.150 -0.100 +0.600) m"
 
 
 def test_listen_line_keeps_terminal_codes_of_a_foreign_camera_out():

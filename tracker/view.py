@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import threading
 import time
@@ -23,6 +24,8 @@ from tracker.hand.skeleton import BONES, WRIST
 from tracker.stream.message import Hand, HandsMessage
 from tracker.stream.rates import LatencyWindow, Rate
 from tracker.stream.terminal import format_milliseconds
+
+log = logging.getLogger(__name__)
 
 MOST_POINTS: Final = 30_000
 DRAW_SECONDS: Final = 0.05
@@ -110,6 +113,7 @@ class LiveView:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="live view", daemon=True)
         self._thread.start()
+        log.info("live view on %s", self.url)
 
     def update(self, frame: DepthFrame, message: HandsMessage, cubes: Sequence[Cube]) -> None:
         """Show a frame, its hands (in the camera's frame of reference) and where the network looked for them."""

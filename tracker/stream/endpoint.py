@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import Final
-
-import zmq
+from typing import TYPE_CHECKING, Final
 
 from tracker.errors import StreamError
+
+if TYPE_CHECKING:
+    import zmq
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 NONE: Final = "none"
@@ -45,12 +46,12 @@ def is_ipv6(endpoint: str) -> bool:
 
 def bind_error(endpoint: str, error: zmq.ZMQError) -> StreamError:
     """What a failed bind means, and what to do about it."""
-    if error.errno == zmq.EADDRINUSE:
+    if error.errno == errno.EADDRINUSE:
         return StreamError(
             f"{endpoint} is in use: another program, perhaps another tracker, publishes there; stop it, "
             "or choose another port, such as --bind tcp://127.0.0.1:5557"
         )
-    if error.errno in (zmq.EADDRNOTAVAIL, errno.ENODEV):
+    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
         return StreamError(
             f"{endpoint} is not an address of this machine: use --bind {DEFAULT_ENDPOINT} for this machine only, "
             "or --bind tcp://*:5556 for every network that it is on"

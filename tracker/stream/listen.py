@@ -6,15 +6,13 @@ import argparse
 import os
 import sys
 import time
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tracker.errors import StreamError
-from tracker.hand.skeleton import PALM
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
-from tracker.stream.message import Hand, HandsMessage, to_json_line
-from tracker.stream.rates import LatencyWindow, Rate
-from tracker.stream.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from tracker.stream.subscriber import Subscriber
 
 SILENCE_SECONDS = 3.0
 """After so long without a message, say that nothing comes and what may be the reason."""
@@ -31,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print messages until Ctrl-C, `--frames` or `--timeout`; returns the exit status, 1 for an error or a silence."""
+    # Imported here, so that `--help` of every command need not wait for numpy and the socket library.
+    from tracker.stream.subscriber import Subscriber
+
     try:
         with Subscriber(args.endpoint, args.camera) as subscriber:
             return _print_all(subscriber, args)
@@ -45,25 +46,11 @@ def run(args: argparse.Namespace) -> int:
         return 1
 
 
-def format_message(message: HandsMessage, rate: Rate) -> str:
-    """A frame for people: one line, positions in metres."""
-    hands = " | ".join(format_hand(hand) for hand in message.hands) or "no hands"
-    camera = message.camera if message.camera.isprintable() else repr(message.camera)
-    return (
-        f"{camera} {message.frame}  {rate.fps:5.1f} fps  {message.latency_ms.total:6.1f} ms  "
-        f"dropped {message.dropped}  {hands}"
-    )
-
-
-def format_hand(hand: Hand) -> str:
-    """Side, id, confidence, and the middle of the palm's joints that have an estimate."""
-    palm = hand.joints[list(PALM)]
-    known = palm[np.isfinite(palm).all(axis=1)]
-    where = "({:+.3f} {:+.3f} {:+.3f}) m".format(*known.mean(axis=0)) if len(known) else "(no palm)"
-    return f"{hand.side} #{hand.id} {hand.confidence:3.0%} palm {where}"
-
-
 def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:
+    from tracker.stream.message import to_json_line
+    from tracker.stream.rates import LatencyWindow
+    from tracker.stream.terminal import format_message
+
     window = LatencyWindow()
     seen = 0
     silent_since = time.monotonic()

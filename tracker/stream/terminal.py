@@ -1,4 +1,4 @@
-"""What `tracker run` shows in the terminal: a line that is rewritten in place, and a summary at the end."""
+"""What the commands show in the terminal: lines for people, one that is rewritten in place, and a closing summary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import shutil
 import sys
 from typing import TextIO
 
+import numpy as np
+
+from tracker.hand.skeleton import PALM
 from tracker.stream.message import Hand, HandsMessage, Percentiles
 from tracker.stream.rates import LatencyHistogram, LatencyWindow, Rate
 
@@ -32,12 +35,30 @@ def format_hands(hands: tuple[Hand, ...]) -> str:
 
 
 def format_live(message: HandsMessage, rate: Rate) -> str:
-    """The live line."""
+    """The live line of `run`."""
     return (
         f"frame {message.frame}  {rate.fps:.1f} fps  "
         f"latency {format_milliseconds(rate.latency_ms.p50)} ms (p95 {format_milliseconds(rate.latency_ms.p95)})  "
         f"dropped {message.dropped}  {format_hands(message.hands)}"
     )
+
+
+def format_message(message: HandsMessage, rate: Rate) -> str:
+    """The line of `listen` for a frame, positions in metres."""
+    hands = " | ".join(format_palm(hand) for hand in message.hands) or "no hands"
+    camera = message.camera if message.camera.isprintable() else repr(message.camera)
+    return (
+        f"{camera} {message.frame}  {rate.fps:5.1f} fps  {message.latency_ms.total:6.1f} ms  "
+        f"dropped {message.dropped}  {hands}"
+    )
+
+
+def format_palm(hand: Hand) -> str:
+    """Side, id, confidence, and the middle of the palm's joints that have an estimate."""
+    palm = hand.joints[list(PALM)]
+    known = palm[np.isfinite(palm).all(axis=1)]
+    where = "({:+.3f} {:+.3f} {:+.3f}) m".format(*known.mean(axis=0)) if len(known) else "(no palm)"
+    return f"{hand.side} #{hand.id} {hand.confidence:3.0%} palm {where}"
 
 
 class LiveLine:
