@@ -201,9 +201,9 @@ class Tracker:
         kept, clouds = kept[:most], clouds[:most]
         counts = torch.tensor([len(points) for points in clouds])
         sample = torch.repeat_interleave(torch.arange(len(clouds)), counts)
-        points = torch.from_numpy(np.concatenate(clouds))
+        cloud = torch.from_numpy(np.concatenate(clouds))
         grids = self._grids[: len(kept)]
-        voxelise(points.to(grids.device), sample.to(grids.device), len(kept), self.engine.size, out=grids)
+        voxelise(cloud.to(grids.device), sample.to(grids.device), len(kept), self.engine.size, out=grids)
         self._lap("voxelise", clock)
         clock = time.perf_counter()
         joints, presence = self.engine.run(grids)

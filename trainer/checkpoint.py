@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,6 @@ def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
         raise DataError(f"nothing to resume: there is no {path}; start without --resume")
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} is damaged ({error}); start again without --resume") from error
+    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
+        raise DataError(f"{path} is damaged ({error!r}); start again without --resume") from error
     return state

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("--dev-samples", type=int, default=512, help="samples of a `synthetic` --dev")
     fit.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
     fit.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
+    fit.add_argument("--checkpoint-minutes", type=float, default=5.0, help="at most this much work is lost")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--workers", type=int, default=1, help="processes that prepare samples; 0: none")
     fit.add_argument("--precision", default="auto", choices=("auto", "bf16", "f32"))
@@ -125,6 +126,7 @@ def run_fit(options: argparse.Namespace) -> int:
             learning_rate=options.learning_rate,
             seed=options.seed,
             workers=options.workers,
+            checkpoint_minutes=options.checkpoint_minutes,
             bf16=fits if options.precision == "auto" else options.precision == "bf16",
         ),
         loss_config=loss_config,

@@ -29,6 +29,10 @@ from trainer.evaluate import Evaluation, calibration_error, evaluate, fit_confid
 from trainer.losses import LossConfig, loss
 
 
+EPOCH_SECONDS = 10.0
+"""Epochs shorter than this do not each get a checkpoint: writing it would take longer than the work it saves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
     """One training run.
@@ -222,8 +226,9 @@ class Fit:
                 if self.position >= len(self.train):
                     self.epoch, self.position = self.epoch + 1, 0
                 self._judge()
-                self.save()
-                last_save = self.elapsed
+                if self.progress >= 1 or self.elapsed - last_save > EPOCH_SECONDS:
+                    self.save()
+                    last_save = self.elapsed
         except KeyboardInterrupt:
             self.save()
             raise

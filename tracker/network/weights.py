@@ -50,6 +50,7 @@ def save_weights(path: Path, network: HandNetwork, card: dict[str, Any]) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     save_file(state, part, metadata={"format": FORMAT, "config": json.dumps(asdict(config))})
+    part.chmod(0o644)  # the library makes files that only their owner may read
     part.replace(path)
     part = path.with_name(path.stem + ".json.part")
     part.write_text(json.dumps({"config": asdict(config), **card}, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,341 @@
+"""Training data, augmentation, losses, fitting, resuming and judging."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tracker.errors import DataError
+from tracker.hand.heatmaps import gaussian_maps
+from tracker.hand.voxels import voxelise
+from tracker.network.v2v import V2VConfig
+from tracker.network.weights import load_weights
+from trainer.augment import PAPER, Augmentation, augment
+from trainer.checkpoint import load_checkpoint
+from trainer.cli import main
+from trainer.data.hdf5 import Hdf5Samples
+from trainer.data.sample import Sample, collate
+from trainer.data.synthetic import SyntheticSamples
+from trainer.evaluate import calibration_error, evaluate, fit_confidence
+from trainer.fit import EpochSampler, Fit, FitConfig
+from trainer.losses import LossConfig, loss
+
+NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
+TINY = V2VConfig(input_size=16, width=4, front_kernel=3, blocks=1, presence=True)
+
+
+def write_h5(path, count=6, joints=21, key="real_voxels", cubes="cube", as_bytes=False):
+    """A file of the common form: a blob of voxels around random joints."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        labels = rng.uniform(-0.6, 0.6, (count, joints, 3)).astype(np.float32)
+        file["labels"] = labels
+        file[cubes] = np.full((count, 3), 300.0, np.float32)
+        for i in range(count):
+            grid = np.zeros((88, 88, 88), bool)
+            x, y, z = np.floor((labels[i] + 1) / 2 * 88).astype(int).T
+            grid[y, x, z] = True
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, grid)
+            raw = buffer.getvalue()
+            data = np.frombuffer(raw, np.uint8) if as_bytes else np.array([np.void(raw)])
+            file[f"{key}/{i}"] = data
+    return labels
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_hdf5_axes_and_units(tmp_path, as_bytes):
+    path = tmp_path / "a.h5"
+    labels = write_h5(path, key="voxels", cubes="boxes", as_bytes=as_bytes)
+    samples = Hdf5Samples(path, "voxels", "boxes")
+    assert (len(samples), samples.joints) == (6, 21)
+    sample = samples[2]
+    assert sample.edge == pytest.approx(0.3)
+    distance = np.abs(sample.points[:, None] - labels[2][None]).max(axis=2).min(axis=0)
+    assert distance.max() <= 1 / 88 + 1e-6  # each label lies in an occupied voxel, axes in their order
+
+
+@pytest.mark.skipif(not NYU.is_file(), reason="the shared sample of NYU is not here")
+def test_real_hdf5_labels_lie_on_their_voxels():
+    samples = Hdf5Samples(NYU)
+    assert (len(samples), samples.joints) == (10, 14)
+    for i in range(10):
+        sample = samples[i]
+        nearest = np.linalg.norm(sample.points[:, None] - sample.joints[None], axis=2).min(axis=0) * sample.edge / 2
+        assert np.median(nearest) < 0.012
+        assert nearest.max() < 0.03
+
+
+def test_broken_hdf5_files_say_what_is_wrong(tmp_path):
+    path = tmp_path / "a.h5"
+    write_h5(path)
+    with pytest.raises(DataError, match="no such file"):
+        Hdf5Samples(tmp_path / "none.h5")
+    with pytest.raises(DataError, match="other_voxels"):
+        Hdf5Samples(path, "other_voxels")
+    with pytest.raises(DataError, match="no data set 'boxes'"):
+        Hdf5Samples(path, cubes_label="boxes")
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with pytest.raises(DataError, match="not a readable HDF5"):
+        Hdf5Samples(tmp_path / "text.h5")
+    with h5py.File(path, "r+") as file:
+        del file["real_voxels/3"]
+        file["real_voxels/3"] = np.frombuffer(b"garbage", np.uint8)
+    with pytest.raises(DataError, match="sample 3"):
+        Hdf5Samples(path)[3]
+
+
+def test_a_stream_repeats_itself_and_seeds_differ():
+    first, again, other = SyntheticSamples(10, 4), SyntheticSamples(99, 4), SyntheticSamples(10, 5)
+    np.testing.assert_array_equal(first[7].points, again[7].points)
+    np.testing.assert_array_equal(first[7].joints, again[7].joints)
+    assert first[7].points.shape != other[7].points.shape or not np.array_equal(first[7].points, other[7].points)
+
+
+def test_synthetic_joints_lie_in_their_hand():
+    samples = SyntheticSamples(200, 8, others=0.0)
+    behind = []
+    for i in range(0, 200, 10):
+        sample = samples[i]
+        assert sample.presence
+        assert np.abs(sample.joints).max() < 1.2
+        nearest = np.linalg.norm(sample.points[:, None] - sample.joints[None], axis=2).min(axis=0) * sample.edge / 2
+        assert np.median(nearest) < 0.02
+        behind.append(np.median(sample.joints[:, 2]) - np.median(sample.points[:, 2]))
+    # Joints are inside, and so mostly behind what a camera sees.
+    assert np.mean(behind) > 0
+
+
+def test_synthetic_cubes_without_a_hand_teach_no_joints():
+    sample = SyntheticSamples(50, 3, others=1.0)[0]
+    assert not sample.presence
+    assert np.isnan(sample.joints).all()
+    assert len(sample.points) > 100
+
+
+def one_batch(count=3):
+    rng = np.random.default_rng(0)
+    return collate(
+        [Sample(p := rng.uniform(-0.7, 0.7, (40 + i, 3)).astype(np.float32), p[:21].copy(), 0.26) for i in range(count)]
+    )
+
+
+def test_augmentation_moves_points_and_joints_together():
+    batch = one_batch()
+    moved = augment(batch, PAPER, torch.Generator().manual_seed(0))
+    for i in range(3):
+        np.testing.assert_allclose(moved.points[moved.sample == i][:21], moved.joints[i], atol=1e-6)
+    assert not torch.allclose(moved.joints, batch.joints, atol=0.05)
+    # A bone keeps its length in metres: the cube's edge tells the scale.
+    length = lambda b: torch.linalg.vector_norm(b.joints[:, 1] - b.joints[:, 0], dim=1) * b.edge  # noqa: E731
+    torch.testing.assert_close(length(moved), length(batch))
+
+
+def test_mirroring_makes_a_hand_that_is_not_there():
+    batch = one_batch()
+    moved = augment(batch, Augmentation(mirrored=1.0), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(moved.points, batch.points * torch.tensor([-1.0, 1, 1]))
+    assert moved.joints.isnan().all()
+    assert (moved.presence == 0).all()
+
+
+def test_no_augmentation_changes_nothing():
+    batch = one_batch()
+    same = augment(batch, Augmentation(), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(same.points, batch.points)
+    torch.testing.assert_close(same.joints, batch.joints)
+
+
+@pytest.mark.parametrize("name", ["integral", "heatmap"])
+def test_loss_is_least_at_the_truth_and_ignores_unknown_joints(name):
+    joints = torch.rand(2, 5, 3) - 0.5
+    config = LossConfig(name=name, sigma=1.5)
+    maps = gaussian_maps(joints, 16, 1.5)
+    maps = torch.log(maps + 1e-20) if name == "integral" else maps
+    logit, presence = torch.full((2,), 20.0), torch.ones(2)
+    right = loss(maps, logit, joints, presence, config)
+    assert right < loss(maps.flip(2), logit, joints, presence, config)
+    unknown = joints.clone()
+    unknown[:, 2:] = float("nan")
+    broken = maps.clone()
+    broken[:, 2:] = 0.3
+    assert loss(broken, logit, unknown, presence, config) <= right + 0.05
+    nothing = loss(maps, -logit, torch.full_like(joints, float("nan")), torch.zeros(2), config)
+    assert 0 <= nothing < 1e-3
+
+
+def test_epochs_cover_everything_once_and_go_on_where_they_stopped():
+    whole = list(EpochSampler(50, 3, 0, 1, stream=False))
+    assert sorted(whole) == list(range(50))
+    assert list(EpochSampler(50, 3, 20, 1, stream=False)) == whole[20:]
+    assert list(EpochSampler(50, 4, 0, 1, stream=False)) != whole
+    assert list(EpochSampler(50, 2, 48, 1, stream=True)) == [148, 149]
+
+
+def fit_of(folder, samples, epochs, **more):
+    config = FitConfig(epochs=epochs, batch_size=2, bf16=False, workers=0, **more)
+    return Fit(
+        samples, None, folder, TINY, name="tiny", config=config,
+        loss_config=LossConfig(), augmentation=PAPER, device=torch.device("cpu"), edge=0.3, data="test",
+    )  # fmt: skip
+
+
+def test_resuming_is_the_same_as_never_stopping(tmp_path):
+    write_h5(tmp_path / "a.h5", count=8)
+    samples = Hdf5Samples(tmp_path / "a.h5")
+    whole = fit_of(tmp_path / "whole", samples, 3)
+    whole.run()
+
+    class Stopping(Hdf5Samples):
+        left = 14
+
+        def __getitem__(self, index):
+            Stopping.left -= 1
+            if Stopping.left < 0:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    first = fit_of(tmp_path / "parts", Stopping(tmp_path / "a.h5"), 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert 0 < first.step < whole.step
+    second = fit_of(tmp_path / "parts", samples, 3)
+    second.resume()
+    assert second.step == first.step
+    second.run()
+    for name, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(second.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    with pytest.raises(DataError, match="nothing to resume"):
+        load_checkpoint(tmp_path, torch.device("cpu"))
+    (tmp_path / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(DataError, match="damaged"):
+        load_checkpoint(tmp_path, torch.device("cpu"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    write_h5(tmp_path / "a.h5")
+    fit = fit_of(tmp_path / "out", Hdf5Samples(tmp_path / "a.h5"), 1)
+    with torch.no_grad():
+        fit.model.head.bias.fill_(float("nan"))
+    with pytest.raises(DataError, match="learning-rate"):
+        fit.run()
+
+
+def test_a_killed_run_resumes_from_the_command_line(tmp_path):
+    write_h5(tmp_path / "a.h5", count=40)
+    words = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "a.h5"), str(tmp_path / "out")]
+    words += ["--workers", "0", "--checkpoint-minutes", "0.001", "--batch-size", "2", "--epochs", "1"]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "out" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert checkpoint.exists(), run.communicate()
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate()
+    seen = load_checkpoint(tmp_path / "out", torch.device("cpu"))["step"]
+    assert 0 < seen < 20
+    again = subprocess.run([*words, "--resume"], capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert load_checkpoint(tmp_path / "out", torch.device("cpu"))["step"] == 20
+    card = json.loads((tmp_path / "out" / "last.json").read_text())
+    assert card["data"] == "a.h5"
+    assert card["samples_seen"] == 40
+
+
+@pytest.mark.skipif(not NYU.is_file(), reason="the shared sample of NYU is not here")
+def test_a_network_learns_real_frames_by_heart(tmp_path):
+    samples = Hdf5Samples(NYU)
+    network = V2VConfig(joints=14, input_size=32, width=8, front_kernel=6, front_stride=2, blocks=1)
+    config = FitConfig(epochs=150, batch_size=10, bf16=False, workers=0, learning_rate=1e-2, ema=0.9, warmup=10)
+    fit = Fit(
+        samples, None, tmp_path, network, name="nyu", config=config,
+        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3, data="nyu",
+    )  # fmt: skip
+    before = evaluate(fit.kept, samples, torch.device("cpu")).mean_mm
+    fit.run()
+    after = evaluate(fit.kept, samples, torch.device("cpu")).mean_mm
+    assert after < 5 < before / 4
+
+
+def test_evaluation_measures_millimetres():
+    class Fixed(torch.nn.Module):
+        """Says that every joint is in the middle."""
+
+        config = fit_config = None
+
+        def __init__(self):
+            super().__init__()
+            from tracker.network.hand_network import HandNetworkConfig
+
+            self.config = HandNetworkConfig(v2v=TINY)
+
+        def forward(self, occupancy):
+            joints = torch.zeros(len(occupancy), 21, 4)
+            joints[..., 3] = 0.9
+            return joints, torch.ones(len(occupancy))
+
+    joints = np.zeros((21, 3), np.float32)
+    joints[:, 0] = 0.1
+    joints[3] = np.nan
+    samples = [Sample(np.zeros((5, 3), np.float32), joints, 0.2) for _ in range(5)]
+
+    class Source(list):
+        joints = 21
+
+    result = evaluate(Fixed(), Source(samples), torch.device("cpu"))
+    assert result.mean_mm == pytest.approx(10.0, abs=1e-3)
+    assert np.isnan(result.error_mm[:, 3]).all()
+    assert result.presence_accuracy == 1.0
+
+
+def test_confidence_is_calibrated_on_what_it_is_fitted_to():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.02, 0.98, (4000,))
+    error = np.where(rng.random(4000) < truth, 5.0, 20.0)
+    logit = np.log(truth / (1 - truth))
+    raw = 1 / (1 + np.exp(-(0.5 * logit - 1.5)))
+    assert calibration_error(raw, error) > 0.1
+    slope, offset = fit_confidence(raw, error)
+    mended = 1 / (1 + np.exp(-(slope * np.log(raw / (1 - raw)) + offset)))
+    assert calibration_error(mended, error) < 0.03
+
+
+def test_voxels_of_a_file_are_the_voxels_it_holds(tmp_path):
+    write_h5(tmp_path / "a.h5")
+    sample = Hdf5Samples(tmp_path / "a.h5")[0]
+    batch = collate([sample])
+    grid = voxelise(batch.points, batch.sample, 1, 88)[0]
+    with h5py.File(tmp_path / "a.h5") as file, np.load(io.BytesIO(file["real_voxels/0"][()].tobytes())) as archive:
+        np.testing.assert_array_equal(grid.numpy().astype(bool), archive["arr_0"].transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "none.h5", "out"], "no such file"),
+        (["evaluate", "none.safetensors", "synthetic"], "no weights file"),
+        (["fit", "synthetic", "out", "--resume", "--epoch-samples", "8"], "nothing to resume"),
+        (["fit", "synthetic", "out", "--device", "cuda:77"], "cuda:77"),
+        (["fit", "synthetic", "out", "--epochs", "0"], "epochs"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    printed = capsys.readouterr().err.strip()
+    assert message in printed
+    assert "\n" not in printed

@@ -1,0 +1,91 @@
+"""One hand that is being followed: who it is, which side, where it was, and whether it is still there."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame, Side
+from tracker.hand.cube import Cube, cube_center
+from tracker.tracking.one_euro import FilterConfig, OneEuro
+
+VOTE_LIMIT = 6.0
+"""Log odds at which a side is certain; bounds how long a wrong belief can last."""
+VISIBLE_BEHIND = 0.030
+"""A joint is seen if the surface before it is at most this many metres nearer than the joint's centre."""
+VISIBLE_BEFORE = 0.020
+
+
+class Track:
+    """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame."""
+
+    def __init__(self, identity: int, side_vote: float, filter_config: FilterConfig) -> None:
+        self.id = identity
+        self.side_vote = float(np.clip(side_vote, -VOTE_LIMIT, VOTE_LIMIT))
+        self.side: Side = "right" if side_vote >= 0 else "left"
+        self.age = 0
+        self.missed = 0
+        self.joints: NDArray[np.float32] | None = None
+        self._motion = np.zeros(3)
+        self._time_ns = 0
+        self._filter_config = filter_config
+        self._filter = OneEuro(filter_config)
+
+    @property
+    def side_confidence(self) -> float:
+        """0.5 where it cannot be told, 1 where it is certain."""
+        return 1 / (1 + math.exp(-abs(self.side_vote)))
+
+    @property
+    def other_side(self) -> Side:
+        """The side it is not."""
+        return "left" if self.side == "right" else "right"
+
+    def vote(self, right_minus_left: float) -> None:
+        """Count a comparison of both hypotheses (log odds for a right hand); may change the side."""
+        # Frames are alike, so each counts for little; the sum decides.
+        self.side_vote = float(np.clip(0.9 * self.side_vote + 0.5 * right_minus_left, -VOTE_LIMIT, VOTE_LIMIT))
+        side: Side = "right" if self.side_vote >= 0 else "left"
+        if side != self.side and abs(self.side_vote) > 0.5:
+            self.side = side
+            self._filter = OneEuro(self._filter_config)
+
+    def predicted_joints(self, time_ns: int) -> NDArray[np.float32]:
+        """Where the joints should be at a capture time, (21, 3) metres, going on at the last speed of the hand."""
+        assert self.joints is not None
+        ahead = min(max((time_ns - self._time_ns) * 1e-9, 0.0), 0.1)
+        return (self.joints + (self._motion * ahead).astype(np.float32)).astype(np.float32)
+
+    def cube(self, time_ns: int, edge: float) -> Cube:
+        """The cube in which the hand should be at a capture time."""
+        x, y, z = (float(c) for c in cube_center(self.predicted_joints(time_ns)))
+        return Cube((x, y, z), edge, self.side)
+
+    def update(self, joints: NDArray[np.float32], time_ns: int) -> NDArray[np.float32]:
+        """Take this frame's joints (21, 3); returns them filtered."""
+        if self.joints is not None and time_ns > self._time_ns:
+            velocity = (cube_center(joints) - cube_center(self.joints)) / ((time_ns - self._time_ns) * 1e-9)
+            self._motion = 0.5 * self._motion + 0.5 * np.clip(velocity, -3, 3)
+        self.joints, self._time_ns = joints, time_ns
+        self.age += 1
+        self.missed = 0
+        return self._filter(joints, time_ns)
+
+
+def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which joints (21, 3), camera frame, are seen in a frame rather than inferred: (21,) bool.
+
+    A joint is seen if it projects into the image onto a surface that lies close before it, and the network is not at a
+    loss about it (confidence 0.1 and up).
+    """
+    k = frame.intrinsics
+    tracked = np.isfinite(joints).all(axis=1) & (joints[:, 2] > 0.05) & (confidence >= 0.1)
+    pixels = np.zeros((len(joints), 2), np.int64)
+    pixels[tracked] = np.rint(k.project(joints[tracked])).astype(np.int64)
+    tracked &= ((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1)
+    surface = frame.depth[pixels[tracked, 1], pixels[tracked, 0]] * frame.depth_scale
+    behind = joints[tracked, 2] - surface
+    tracked[tracked] = (surface > 0) & (behind < VISIBLE_BEHIND) & (behind > -VISIBLE_BEFORE)
+    return tracked
