@@ -1,14 +1,31 @@
-"""Messages for the tests of the stream."""
+"""Messages and running ends for the tests of the stream."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from tracker.camera.frame import Side
 from tracker.stream.message import Hand, HandsMessage, Percentiles, Stages, StatusMessage
+from tracker.stream.publisher import Publisher
+from tracker.stream.subscriber import Subscriber
+
+ROOT = Path(__file__).resolve().parents[1]
+ANY_PORT = "tcp://127.0.0.1:*"
+LISTEN = [
+    sys.executable,
+    "-c",
+    "import argparse, sys; from tracker.stream import listen; parser = argparse.ArgumentParser(); "
+    "listen.add_arguments(parser); sys.exit(listen.run(parser.parse_args()))",
+]
+"""The command `listen`, without the rest of the program."""
 
 
 def make_hand(number: int = 1, side: Side = "right") -> Hand:
@@ -55,3 +72,37 @@ def make_status(camera: str = "simulated") -> StatusMessage:
         uptime_s=12.5,
         latency_ms=Percentiles(10.5, 12.25, 15.0),
     )
+
+
+def connect(publisher: Publisher, camera: str | None = None) -> Subscriber:
+    """A subscriber that certainly receives what is published from now on."""
+    subscriber = Subscriber(publisher.endpoint, camera)
+    for _ in range(200):
+        publisher.publish(make_message(frame=0))
+        if subscriber.receive(0.02) is not None:
+            break
+    while subscriber.receive(0.05) is not None:
+        pass
+    return subscriber
+
+
+@contextmanager
+def publishing(publisher: Publisher, pace: float = 0.01) -> Iterator[None]:
+    """Publish frames 0, 1, 2, ... and a status now and then in the background."""
+    stop = threading.Event()
+
+    def work() -> None:
+        frame = 0
+        while not stop.wait(pace):
+            publisher.publish(make_message(frame=frame))
+            if frame % 10 == 0:
+                publisher.status(make_status())
+            frame += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

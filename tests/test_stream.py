@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
-import queue
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,59 +15,12 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from stream_samples import make_message, make_status
+from stream_samples import ANY_PORT, LISTEN, ROOT, connect, make_message, make_status, publishing
 
 from tracker.errors import StreamError
 from tracker.stream.message import HandsMessage, pack
 from tracker.stream.publisher import QUEUE, Publisher
 from tracker.stream.subscriber import Subscriber
-
-ROOT = Path(__file__).resolve().parents[1]
-ANY_PORT = "tcp://127.0.0.1:*"
-LISTEN = [
-    sys.executable,
-    "-c",
-    "import argparse, sys; from tracker.stream import listen; parser = argparse.ArgumentParser(); "
-    "listen.add_arguments(parser); sys.exit(listen.run(parser.parse_args()))",
-]
-
-
-def connect(publisher: Publisher, camera: str | None = None) -> Subscriber:
-    """A subscriber that certainly receives what is published from now on."""
-    subscriber = Subscriber(publisher.endpoint, camera)
-    for _ in range(200):
-        publisher.publish(make_message(frame=0))
-        if subscriber.receive(0.02) is not None:
-            break
-    while subscriber.receive(0.05) is not None:
-        pass
-    return subscriber
-
-
-@contextmanager
-def publishing(publisher: Publisher, pace: float = 0.01) -> Iterator[None]:
-    """Publish frames 0, 1, 2, ... and a status now and then in the background."""
-    stop = threading.Event()
-
-    def work() -> None:
-        frame = 0
-        while not stop.wait(pace):
-            publisher.publish(make_message(frame=frame))
-            if frame % 10 == 0:
-                publisher.status(make_status())
-            frame += 1
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def run_listen(*arguments: str, timeout: float = 10) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LISTEN, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
 def test_every_message_arrives_in_order_and_whole():
@@ -325,98 +274,6 @@ def test_ipv6_loopback():
     with Publisher("tcp://[::1]:*", "simulated") as publisher, connect(publisher) as subscriber:
         publisher.publish(make_message(frame=4))
         assert subscriber.receive(2.0).frame == 4
-
-
-def test_listen_prints_lines_for_people():
-    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
-        result = run_listen(publisher.endpoint, "--frames", "3")
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert len(lines) == 3
-    assert "right #1 50% palm (" in lines[0]
-    assert "left #2" in lines[0]
-    assert "10.5 ms" in lines[0]
-
-
-def test_listen_prints_the_messages_as_json():
-    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
-        result = run_listen(publisher.endpoint, "--json", "--frames", "2")
-    first, second = (json.loads(line) for line in result.stdout.splitlines())
-    assert second["frame"] == first["frame"] + 1
-    assert len(first["hands"][0]["joints"]) == 21
-
-
-def test_listen_gives_up_after_its_timeout():
-    result = run_listen("tcp://127.0.0.1:9", "--timeout", "0.3")
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: nothing came from tcp://127.0.0.1:9 for 0.3 s")
-    assert result.stderr.count("\n") == 1
-
-
-def test_listen_refuses_a_misspelled_endpoint_in_one_line():
-    result = run_listen("localhost")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: endpoint 'localhost' is not understood")
-    assert result.stderr.count("\n") == 1
-
-
-def lines_of(stream) -> queue.Queue[str]:
-    lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True).start()
-    return lines
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT to a child")
-def test_listen_says_that_nothing_comes_waits_on_and_ends_cleanly_on_ctrl_c():
-    listener = subprocess.Popen(
-        [*LISTEN, "tcp://127.0.0.1:9"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        line = lines_of(listener.stderr).get(timeout=10)
-        assert "nothing arrives from tcp://127.0.0.1:9, still waiting" in line
-        listener.send_signal(signal.SIGINT)
-        assert listener.wait(timeout=5) == 0
-    finally:
-        listener.kill()
-        listener.wait()
-        listener.stdout.close()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
-def test_listen_is_quiet_when_its_reader_leaves():
-    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
-        listener = subprocess.Popen(
-            [*LISTEN, publisher.endpoint], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        listener.stdout.readline()
-        listener.stdout.close()
-        errors = listener.stderr.read()
-        listener.stderr.close()
-        assert (listener.wait(timeout=5), errors) == (0, "")
-
-
-def test_example_subscriber_prints_the_index_fingertips():
-    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
-        result = subprocess.run(
-            [sys.executable, "-I", str(ROOT / "examples" / "subscriber.py"), publisher.endpoint, "2"],
-            cwd=ROOT / "examples",
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    hand = make_message().hands[0]
-    x, y, z = hand.joints[8]
-    assert len(lines) == 4
-    assert f"right #1 {x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand.joint_tracked[8] else 'inferred'}" in lines[0]
-    assert "left #2" in lines[1]
-
-
-def test_example_subscriber_is_short_and_stands_alone():
-    source = (ROOT / "examples" / "subscriber.py").read_text()
-    assert "tracker." not in source
-    assert len(source.splitlines()) <= 50
 
 
 def frames_of(messages: list[HandsMessage]) -> list[int]:

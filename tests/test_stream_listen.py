@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from stream_samples import ANY_PORT, LISTEN, ROOT, make_message, publishing
+
+from tracker.stream.publisher import Publisher
+
+
+def run_listen(*arguments: str, timeout: float = 10) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LISTEN, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def test_listen_prints_lines_for_people():
+    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
+        result = run_listen(publisher.endpoint, "--frames", "3")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert "right #1 50% palm (" in lines[0]
+    assert "left #2" in lines[0]
+    assert "10.5 ms" in lines[0]
+
+
+def test_listen_prints_the_messages_as_json():
+    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
+        result = run_listen(publisher.endpoint, "--json", "--frames", "2")
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert second["frame"] == first["frame"] + 1
+    assert len(first["hands"][0]["joints"]) == 21
+
+
+def test_listen_gives_up_after_its_timeout():
+    result = run_listen("tcp://127.0.0.1:9", "--timeout", "0.3")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: nothing came from tcp://127.0.0.1:9 for 0.3 s")
+    assert result.stderr.count("\n") == 1
+
+
+def test_listen_refuses_a_misspelled_endpoint_in_one_line():
+    result = run_listen("localhost")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: endpoint 'localhost' is not understood")
+    assert result.stderr.count("\n") == 1
+
+
+def lines_of(stream) -> queue.Queue[str]:
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in stream], daemon=True).start()
+    return lines
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT to a child")
+def test_listen_says_that_nothing_comes_waits_on_and_ends_cleanly_on_ctrl_c():
+    listener = subprocess.Popen(
+        [*LISTEN, "tcp://127.0.0.1:9"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = lines_of(listener.stderr).get(timeout=10)
+        assert "nothing arrives from tcp://127.0.0.1:9, still waiting" in line
+        listener.send_signal(signal.SIGINT)
+        assert listener.wait(timeout=5) == 0
+    finally:
+        listener.kill()
+        listener.wait()
+        listener.stdout.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
+def test_listen_is_quiet_when_its_reader_leaves():
+    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
+        listener = subprocess.Popen(
+            [*LISTEN, publisher.endpoint], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        listener.stdout.readline()
+        listener.stdout.close()
+        errors = listener.stderr.read()
+        listener.stderr.close()
+        assert (listener.wait(timeout=5), errors) == (0, "")
+
+
+def test_example_subscriber_prints_the_index_fingertips():
+    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
+        result = subprocess.run(
+            [sys.executable, "-I", str(ROOT / "examples" / "subscriber.py"), publisher.endpoint, "2"],
+            cwd=ROOT / "examples",
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    hand = make_message().hands[0]
+    x, y, z = hand.joints[8]
+    assert len(lines) == 4
+    assert f"right #1 {x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand.joint_tracked[8] else 'inferred'}" in lines[0]
+    assert "left #2" in lines[1]
+
+
+def test_example_subscriber_is_short_and_stands_alone():
+    source = (ROOT / "examples" / "subscriber.py").read_text()
+    assert "tracker." not in source
+    assert len(source.splitlines()) <= 50
