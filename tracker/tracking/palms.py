@@ -101,15 +101,18 @@ def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
 
 
 def _attached(image: Silhouette, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """For each pixel (n,), the share of a circle of 1.6 palm radii around it that has readings of about its depth."""
+    """For each pixel (n,), the share of a circle of 1.6 palm radii around it that has readings of about its depth
+    (a desk's apart: a hand may lie on it).
+    """
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     depth = image.points[rows, columns, 2]
     pixels = (1.6 * image.radius[rows, columns] * image.focal / depth)[:, None]
     height, width = image.limb.shape
     row = np.rint(rows[:, None] + pixels * np.sin(angle)).astype(np.int64)
     column = np.rint(columns[:, None] + pixels * np.cos(angle)).astype(np.int64)
-    around = image.points[row.clip(0, height - 1), column.clip(0, width - 1), 2]
-    return (np.abs(around - depth[:, None]) < 0.04).mean(axis=1)
+    row, column = row.clip(0, height - 1), column.clip(0, width - 1)
+    same = np.abs(image.points[row, column, 2] - depth[:, None]) < 0.03
+    return (same & ~image.desk[row, column]).mean(axis=1)
 
 
 def examine(image: Silhouette, row: int, column: int) -> Palm:

@@ -116,7 +116,10 @@ def _opened(
     radius: NDArray[np.float32], depth: NDArray[np.float32], focal: float, size: float, slack: float
 ) -> NDArray[np.bool_]:
     """What discs of a radius `size` (metres) cover: a morphological opening that keeps its size in metres."""
-    distance = cv2.distanceTransform((radius <= size).astype(np.uint8), cv2.DIST_L2, 3)
+    core = radius > size
+    if not core.any():
+        return core
+    distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 3)
     return distance * depth < size * slack * focal
 
 
