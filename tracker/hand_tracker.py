@@ -47,7 +47,7 @@ class TrackerConfig:
     side_frames: int = 6
     side_every: int = 12
     search_every: int = 2
-    filter: FilterConfig = field(default_factory=FilterConfig)
+    filter: FilterConfig | None = field(default_factory=FilterConfig)
 
     def __post_init__(self) -> None:
         if not 1 <= self.hands <= 8:

@@ -21,7 +21,7 @@ VISIBLE_BEFORE = 0.020
 class Track:
     """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame."""
 
-    def __init__(self, identity: int, side_vote: float, filter_config: FilterConfig) -> None:
+    def __init__(self, identity: int, side_vote: float, filter_config: FilterConfig | None) -> None:
         self.id = identity
         self.side_vote = float(np.clip(side_vote, -VOTE_LIMIT, VOTE_LIMIT))
         self.side: Side = "right" if side_vote >= 0 else "left"
@@ -31,7 +31,7 @@ class Track:
         self._motion = np.zeros(3)
         self._time_ns = 0
         self._filter_config = filter_config
-        self._filter = OneEuro(filter_config)
+        self._filter = OneEuro(filter_config) if filter_config else None
 
     @property
     def side_confidence(self) -> float:
@@ -50,7 +50,7 @@ class Track:
         side: Side = "right" if self.side_vote >= 0 else "left"
         if side != self.side and abs(self.side_vote) > 0.5:
             self.side = side
-            self._filter = OneEuro(self._filter_config)
+            self._filter = OneEuro(self._filter_config) if self._filter_config else None
 
     def predicted_joints(self, time_ns: int) -> NDArray[np.float32]:
         """Where the joints should be at a capture time, (21, 3) metres, going on at the last speed of the hand."""
@@ -71,7 +71,7 @@ class Track:
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
-        return self._filter(joints, time_ns)
+        return self._filter(joints, time_ns) if self._filter else joints
 
 
 def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
