@@ -42,7 +42,9 @@ def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) 
         if any(other.score > CERTAIN and np.linalg.norm(point - other.point) < SAME_HAND for other in found):
             continue
         palm = examine(image, row, column)
-        if palm.score >= MINIMUM_SCORE and not any(_known(palm, cube) for cube in exclude):
+        if palm is None or palm.score < MINIMUM_SCORE:
+            continue
+        if not any(_known(palm, cube) for cube in exclude):
             found.append(palm)
     hands: list[Palm] = []
     for palm in sorted(found, key=lambda palm: -palm.score):

@@ -115,21 +115,19 @@ def _attached(image: Silhouette, rows: NDArray[np.int64], columns: NDArray[np.in
     return (same & ~image.desk[row, column]).mean(axis=1)
 
 
-def examine(image: Silhouette, row: int, column: int) -> Palm:
-    """Look at a place as a palm: the hand around it, and how much it looks like one."""
+def examine(image: Silhouette, row: int, column: int) -> Palm | None:
+    """Look at a place as a palm: the hand around it, and how much it looks like one; None if it clearly is none."""
     point = image.points[row, column].copy()
     radius = float(image.radius[row, column])
-    reach = int(np.ceil(BALL * image.focal / max(float(point[2]) - 0.05, 0.15)))
-    height, width = image.limb.shape
-    top, left = max(row - reach, 0), max(column - reach, 0)
-    window = np.s_[top : min(row + reach + 1, height), left : min(column + reach + 1, width)]
-    points, limb, thin = image.points[window], image.limb[window], image.thin[window]
+    window = _limb_window(image, row, column)
+    top, left = window[0].start, window[1].start
+    points, thin = image.points[window], image.thin[window]
     depth = points[..., 2]
     offset = points - point
     distance = np.sqrt(np.einsum("ijk,ijk->ij", offset, offset))
     pixel_area = (depth / np.float32(image.focal)) ** 2
 
-    ball = limb & (distance < BALL)
+    ball = image.limb[window] & (distance < BALL)
     _, labels = cv2.connectedComponents(ball.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     own = labels == labels[row - top, column - left]
     own |= _pieces_in_front(labels, own, distance, pixel_area)
@@ -141,6 +139,8 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
     arm = _arm_direction(exits, finger_middles, offset)
     if exits and arm is not None:  # slivers along the forearm are no fingers
         finger_middles = [middle for middle in finger_middles if middle @ arm < 0.5 * np.linalg.norm(middle)]
+    if not (exits or finger_middles) or (len(exits) > 1 and len(finger_middles) < 3):
+        return None
     hand = own & (distance < 0.15)
     narrowing = 1.0
     if arm is not None:
@@ -161,7 +161,9 @@ def examine(image: Silhouette, row: int, column: int) -> Palm:
         free=free,
         hidden=hidden,
         ragged=_raggedness(hand),
-        border=min(row, column, height - 1 - row, width - 1 - column) / image.focal * float(point[2]),
+        border=min(row, column, image.limb.shape[0] - 1 - row, image.limb.shape[1] - 1 - column)
+        / image.focal
+        * float(point[2]),
         depth=float(point[2]),
         prominence=_prominence(image, point),
     )
@@ -209,6 +211,21 @@ def _raggedness(hand: NDArray[np.bool_]) -> float:
     whole = int(cv2.countNonZero(mask))
     kept = int(cv2.countNonZero(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))))
     return 1 - kept / max(whole, 1)
+
+
+def _limb_window(image: Silhouette, row: int, column: int) -> tuple[slice, slice]:
+    """Rows and columns that hold what is connected with a pixel and can be within `BALL` of it, and a finger more."""
+    depth = image.points[..., 2]
+    here = float(depth[row, column])
+    reach = int(np.ceil(BALL * image.focal / max(here - 0.05, 0.15)))
+    (height, width), (top, left) = depth.shape, (max(row - reach, 0), max(column - reach, 0))
+    wide = np.s_[top : min(row + reach + 1, height), left : min(column + reach + 1, width)]
+    near = image.limb[wide] & (np.abs(depth[wide] - here) < BALL)
+    _, labels = cv2.connectedComponents(near.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    x, y, w, h = cv2.boundingRect((labels == labels[row - top, column - left]).astype(np.uint8))
+    pad = int(0.03 * image.focal / here)
+    x, y, right, bottom = left + x - pad, top + y - pad, left + x + w + pad, top + y + h + pad
+    return slice(max(y, 0), min(bottom, height)), slice(max(x, 0), min(right, width))
 
 
 def _pieces_in_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -125,10 +126,13 @@ def _opened(
 
 def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: float) -> NDArray[np.float32]:
     """Mean depth (metres) of the marked pixels within a hand's breadth of each pixel; infinite where there are none."""
-    size = 2 * int(0.08 * focal / float(np.median(depth[where]))) + 1
-    weight = cv2.boxFilter(where.astype(np.float32), -1, (size, size))
-    total = cv2.boxFilter(np.where(where, depth, 0), -1, (size, size))
-    return np.where(weight > 0, total / np.maximum(weight, 1e-6), np.inf).astype(np.float32)
+    coarse_depth, coarse = depth[::4, ::4], where[::4, ::4]
+    size = 2 * math.ceil(0.02 * focal / float(np.median(depth[where]))) + 1
+    weight = cv2.boxFilter(coarse.astype(np.float32), -1, (size, size))
+    total = cv2.boxFilter(np.where(coarse, coarse_depth, 0), -1, (size, size))
+    mean = np.full_like(weight, np.inf)
+    np.divide(total, weight, out=mean, where=weight > 1e-6)
+    return cv2.resize(mean, depth.shape[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def fill_holes(
