@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.metadata import distributions
 
 import numpy as np
 import pytest
@@ -228,19 +227,16 @@ def test_a_precision_that_the_processor_lacks_is_refused(monkeypatch: pytest.Mon
 
 
 def test_openvino_reports_nothing_to_the_internet() -> None:
-    """Its usage statistics are sent by a package that `openvino.convert_model` calls; the engine does without."""
+    """Usage statistics are sent by a package that `import openvino` imports if it can."""
     script = (
-        "import openvino_telemetry.main as main\n"
-        "def sent(*a, **k): raise SystemExit('usage statistics')\n"
-        "main.Telemetry.send_event = sent\n"
+        "import sys\n"
         "from engine_samples import network\n"
         "from tracker.engine import open_engine\n"
         "open_engine(network(), 'openvino', 'cpu', max_batch=1)\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry.')])\n"
     )
-    if not any(distribution.name == "openvino-telemetry" for distribution in distributions()):
-        pytest.skip("openvino's telemetry package is not installed")
     done = subprocess.run([sys.executable, "-c", script], env=_paths(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_importing_the_package_imports_no_framework() -> None:

@@ -55,6 +55,10 @@ def build_plan(
         raise EngineError(
             f"{trt.__name__} does not start: is there an NVIDIA GPU with a current driver? See nvidia-smi"
         )
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
+    if capability is not None and hasattr(trt, "ComputeCapability"):
+        _aim(trt, config, capability)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     definition = builder.create_network(flags)  # the parser keeps no reference to it
     parser = trt.OnnxParser(definition, logger)
@@ -64,10 +68,6 @@ def build_plan(
         if not parser.parse(onnx.read_bytes()):
             reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
             raise EngineError(f"{trt.__name__} {trt.__version__} cannot read the network: {reasons}")
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if capability is not None and hasattr(trt, "ComputeCapability"):
-        _aim(trt, config, capability)
     profile = builder.create_optimization_profile()
     shapes = [(batch, size, size, size) for batch in (1, min(2, max_batch), max_batch)]
     profile.set_shape("occupancy", *shapes)
