@@ -15,8 +15,8 @@ from tracker.tracking.regions import HandRegion
 from tracker.tracking.silhouette import Silhouette, silhouette
 
 MINIMUM_SCORE = 0.5
-CERTAIN = 0.8
-"""Above this score, the rest of the hand is not looked at as a hand of its own."""
+CERTAIN = 0.9
+"""Above this score, with three fingers, the rest of the hand and its elbow are not looked at as hands of their own."""
 SAME_HAND = 0.1
 """Metres: palms closer than this are one hand."""
 ARM_LENGTH = 0.45
@@ -39,7 +39,7 @@ def find_hands(frame: DepthFrame, limit: int = 2, exclude: Sequence[Cube] = ()) 
     found: list[Palm] = []
     for row, column in palm_pixels(image):
         point = image.points[row, column]
-        if any(other.score > CERTAIN and np.linalg.norm(point - other.point) < SAME_HAND for other in found):
+        if any(other.score > CERTAIN and other.fingers >= 3 and _part_of(point, other) for other in found):
             continue
         palm = examine(image, row, column)
         if palm is None or palm.score < MINIMUM_SCORE:

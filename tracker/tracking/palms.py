@@ -13,6 +13,8 @@ from tracker.tracking.silhouette import Silhouette
 
 PALM_RADIUS = (0.018, 0.056)
 """Metres: discs that fit into a palm, from an edge-on view to a large hand with the fingers closed."""
+SMALLEST = 0.002
+"""Square metres of limb that are seen at least; a hand edge-on has 30 cm2."""
 BALL = 0.19
 """Metres around the palm that are looked at: a long hand's finger tips (130 mm) and the start of the forearm."""
 ARM_REACH = 0.145
@@ -78,15 +80,17 @@ class Palm:
 
 
 def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
-    """Rows and columns where a palm may be, widest first: where the disc that fits into a limb is locally the largest.
+    """Rows and columns where a palm may be, nearest first: where the disc that fits into a limb is locally the largest.
 
-    The nearest `CANDIDATES` are taken. Places that are surrounded by their own surface on nearly all sides
-    are left out: they are parts of a body.
+    At most `CANDIDATES`. Places that are surrounded by their own surface on nearly all sides are left out: they are
+    parts of a body.
     """
     smooth = cv2.GaussianBlur(np.where(image.limb, image.radius, 0).astype(np.float32), (5, 5), 0)
     peak = (smooth >= cv2.dilate(smooth, np.ones((9, 9), np.uint8))) & image.limb
     peak &= (image.radius > PALM_RADIUS[0]) & (image.radius < PALM_RADIUS[1])
     rows, columns = np.nonzero(peak)
+    area = image.boxes[image.piece[rows, columns], 4] * (image.points[rows, columns, 2] / image.focal) ** 2
+    rows, columns = rows[area > SMALLEST], columns[area > SMALLEST]
     kept = np.flatnonzero(_attached(image, rows, columns) < 0.8)
     kept = kept[np.argsort(-image.radius[rows[kept], columns[kept]])]
     places = np.empty((0, 3), np.float32)
@@ -96,8 +100,7 @@ def palm_pixels(image: Silhouette) -> list[tuple[int, int]]:
         if len(places) == 0 or np.linalg.norm(places - point, axis=1).min() > 0.03:
             chosen.append((int(rows[i]), int(columns[i])))
             places = np.vstack([places, point])
-    nearest = np.sort(np.argsort(places[:, 2])[:CANDIDATES])
-    return [chosen[i] for i in nearest]
+    return [chosen[i] for i in np.argsort(places[:, 2])[:CANDIDATES]]
 
 
 def _attached(image: Silhouette, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -130,7 +133,7 @@ def examine(image: Silhouette, row: int, column: int) -> Palm | None:
     ball = image.limb[window] & (distance < BALL)
     _, labels = cv2.connectedComponents(ball.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     own = labels == labels[row - top, column - left]
-    own |= _pieces_in_front(labels, own, distance, pixel_area)
+    own = own | _pieces_in_front(labels, own, distance, pixel_area)
 
     # An arm goes on farther than fingers, or leaves the image.
     leaving = _image_rim(image.limb.shape)[window] & (distance > 1.3 * radius)
@@ -214,18 +217,16 @@ def _raggedness(hand: NDArray[np.bool_]) -> float:
 
 
 def _limb_window(image: Silhouette, row: int, column: int) -> tuple[slice, slice]:
-    """Rows and columns that hold what is connected with a pixel and can be within `BALL` of it, and a finger more."""
-    depth = image.points[..., 2]
-    here = float(depth[row, column])
+    """Rows and columns that hold what can be within `BALL` of a pixel in its piece, and a finger more."""
+    here = float(image.points[row, column, 2])
     reach = int(np.ceil(BALL * image.focal / max(here - 0.05, 0.15)))
-    (height, width), (top, left) = depth.shape, (max(row - reach, 0), max(column - reach, 0))
-    wide = np.s_[top : min(row + reach + 1, height), left : min(column + reach + 1, width)]
-    near = image.limb[wide] & (np.abs(depth[wide] - here) < BALL)
-    _, labels = cv2.connectedComponents(near.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    x, y, w, h = cv2.boundingRect((labels == labels[row - top, column - left]).astype(np.uint8))
+    left, top, width, height, _ = (int(side) for side in image.boxes[image.piece[row, column]])
     pad = int(0.03 * image.focal / here)
-    x, y, right, bottom = left + x - pad, top + y - pad, left + x + w + pad, top + y + h + pad
-    return slice(max(y, 0), min(bottom, height)), slice(max(x, 0), min(right, width))
+    rows = slice(max(top - pad, row - reach, 0), min(top + height + pad, row + reach + 1, image.limb.shape[0]))
+    columns = slice(
+        max(left - pad, column - reach, 0), min(left + width + pad, column + reach + 1, image.limb.shape[1])
+    )
+    return rows, columns
 
 
 def _pieces_in_front(
@@ -235,6 +236,8 @@ def _pieces_in_front(
     pixel_area: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
     """Finger-sized pieces beside the hand that a depth jump cut off: fingers bent toward the camera."""
+    if labels.max() < 2:
+        return own
     border = cv2.dilate(own.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~own & (labels > 0)
     pieces = np.zeros_like(own)
     for label in np.unique(labels[border]):
@@ -305,11 +308,15 @@ def _wrist(
     across = np.array([arm[1], -arm[0], 0], np.float32)
     across /= max(float(np.linalg.norm(across)), 1e-6)
     slices = np.arange(WRIST[0] * radius, WRIST[1] * radius, 0.006)
-    slice_of = np.digitize(along[own], slices)
-    side = offset[own] @ across
-    widths = [np.ptp(side[slice_of == i]) if (slice_of == i).any() else 0.0 for i in range(1, len(slices))]
+    slice_of = np.floor((along[own] - slices[0]) / 0.006).astype(np.int64)
+    inside = (slice_of >= 0) & (slice_of < len(slices))
+    slice_of, side = slice_of[inside], (offset[own] @ across)[inside]
+    lowest, highest = np.full(len(slices), np.inf), np.full(len(slices), -np.inf)
+    np.minimum.at(lowest, slice_of, side)
+    np.maximum.at(highest, slice_of, side)
+    widths = np.maximum(highest - lowest, 0)  # an empty slice is no width at all
     # Slender forearms widen so little that noise decides; a wrist is about 1.4 palm radii away.
-    narrowest = int(np.argmin(np.array(widths) + 0.15 * np.abs(slices[:-1] - 1.4 * radius)))
+    narrowest = int(np.argmin(widths + 0.15 * np.abs(slices - 1.4 * radius)))
     return float(slices[narrowest]) + 0.006, float(widths[narrowest])
 
 
