@@ -340,6 +340,5 @@ def _outline(
 
 def _prominence(image: Silhouette, point: NDArray[np.float32]) -> float:
     """How far (metres) a palm is before the body beside it; 0.1 where no body is seen."""
-    body = image.points[::8, ::8][image.body[::8, ::8]]
-    beside = body[np.abs(body[:, :2] - point[:2]).max(axis=1) < 0.5]
+    beside = image.body_points[np.abs(image.body_points[:, :2] - point[:2]).max(axis=1) < 0.5]
     return float(np.percentile(beside[:, 2], 25) - point[2]) if len(beside) > 10 else 0.1

@@ -44,6 +44,7 @@ class Silhouette:
     body: bool, surfaces that are wide. desk: bool, the large flat one.
     thin: bool, parts of the limbs that are no wider than a finger.
     radius: float32, metres: the largest disc around the pixel within its surface.
+    body_points: (n, 3) float32, metres, camera frame: a thin sample of the bodies.
     piece: int32, which connected piece of the limbs, 0 for none. boxes: (pieces, 5) int32, left, top, width, height and
     number of pixels of each piece.
     """
@@ -56,6 +57,7 @@ class Silhouette:
     desk: NDArray[np.bool_]
     thin: NDArray[np.bool_]
     radius: NDArray[np.float32]
+    body_points: NDArray[np.float32]
     piece: NDArray[np.int32]
     boxes: NDArray[np.int32]
 
@@ -79,16 +81,20 @@ def silhouette(frame: DepthFrame) -> Silhouette:
     # Fingers bent over a palm make jumps, too. So small jumps are cut only where a surface is too wide for a hand: they
     # may be all that is between a hand and the body.
     solid = cut_jumps(depth, BENT_FINGER) & ~desk
-    radius = _radius(fill_holes(solid, depth, focal, BENT_FINGER), depth, focal)
+    whole = fill_holes(solid, depth, focal)
+    radius = _radius(whole, depth, focal)
     body = _wide(solid, radius, depth, focal)
     if body.any():
-        solid &= cut_jumps(depth) | ~body
-        radius = _radius(fill_holes(solid, depth, focal, 0.03), depth, focal)
+        cut = body & ~cut_jumps(depth)
+        solid &= ~cut
+        radius = _radius(whole & ~cut, depth, focal)
         body = _wide(solid, radius, depth, focal)
     limb = solid & ~body
     thin = limb & ~_opened(radius, depth, focal, FINGER_RADIUS, 1.3)
     _, piece, boxes, _ = cv2.connectedComponentsWithStats(limb.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    return Silhouette(step, focal, points, limb, body, desk, thin, radius, piece, boxes)
+    return Silhouette(
+        step, focal, points, limb, body, desk, thin, radius, points[::8, ::8][body[::8, ::8]], piece, boxes
+    )
 
 
 def thinned(size: int, step: float) -> NDArray[np.int64]:
@@ -140,13 +146,11 @@ def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: flo
     return cv2.resize(mean, depth.shape[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def fill_holes(
-    solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float, depth_range: float
-) -> NDArray[np.bool_]:
+def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
     """Close small holes that lie within one surface (eyes in a face, a reflection on a ring).
 
     solid: (height, width) bool. depth: (height, width) float32, metres, 0 = no reading. focal: pixels.
-    depth_range: metres; a gap between surfaces at depths more different (the shadow beside a finger) stays open.
+    A gap between surfaces at different depths (the shadow beside a hand) stays open.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
     height, width = solid.shape
@@ -161,7 +165,7 @@ def fill_holes(
         if len(around) == 0:
             continue
         low, high = float(around.min()), float(around.max())
-        if high - low < depth_range and area[hole] * (low / focal) ** 2 < HOLE_AREA:
+        if high - low < BENT_FINGER and area[hole] * (low / focal) ** 2 < HOLE_AREA:
             whole[window] |= labels[window] == hole
     return whole
 
@@ -200,16 +204,16 @@ def find_desk(points: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
     seen = points[..., 2] > 0
     above = points @ axis - np.float32(middle @ axis)
     flat = (np.abs(above) < PLANE_DISTANCE) & seen
-    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
-    # Surface seen at a slant covers fewer pixels: its area is divided by the cosine.
-    coarse = points[::4, ::4].reshape(-1, 3)
-    slant = np.abs(coarse @ axis) / np.maximum(np.linalg.norm(coarse, axis=1), 1e-6)
-    area = np.bincount(labels[::4, ::4].ravel(), (4 * coarse[:, 2] / focal) ** 2 / np.maximum(slant, 0.1), count)
-    large = area > PLANE_AREA
-    large[0] = False
+    coarse, coarse_points = flat[::2, ::2], points[::2, ::2]
+    count, labels = cv2.connectedComponents(coarse.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    # A surface seen at a slant covers fewer pixels: its area is divided by the cosine.
+    on_plane = coarse_points[coarse]
+    slant = np.abs(on_plane @ axis) / np.linalg.norm(on_plane, axis=1)
+    area = np.bincount(labels[coarse], (2 * on_plane[:, 2] / focal) ** 2 / np.maximum(slant, 0.1), count)
+    large = (area > PLANE_AREA).astype(np.uint8)
     if not large.any():
         return none
-    desk = large[labels]
+    desk = flat & (cv2.resize(large[labels], flat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
     # What falls away behind the plane beside it is the rest of the same thing: the flank of a trunk, a desk's edge.
     # Only what rises toward the camera can be a hand that lies on it.
     beside = cv2.distanceTransform((~desk).astype(np.uint8), cv2.DIST_L2, 3) * (points[..., 2] / np.float32(focal))
