@@ -1,11 +1,13 @@
 """Real-time hand tracking for depth cameras.
 
-from tracker import Tracker, open_camera
+A program of one's own:
 
-with open_camera("auto") as camera, Tracker() as tracker:
-for frame in camera:
-for hand in tracker.track(frame).hands:
-print(hand.side, hand.joints[8])  # index fingertip, metres
+    from tracker import Tracker, open_camera
+
+    with open_camera("auto") as camera, Tracker() as tracker:
+        for frame in camera:
+            for hand in tracker.track(frame).hands:
+                print(hand.side, hand.joints[8])  # index fingertip, metres
 """
 
 from __future__ import annotations
