@@ -74,13 +74,19 @@ def _open(path: Path) -> h5py.File:
     if path.stat().st_size == 0:
         raise CameraError(f"{path} is empty")
     try:
-        return h5py.File(path, "r")
-    except DAMAGE:
-        pass
-    try:  # Only so can a file be opened that its writer has not closed: still recording, or killed.
-        return h5py.File(path, "r", libver="latest", swmr=True)
+        # Only in this mode does a file open that its writer has not closed: it was killed, or is still recording. For
+        # others it is not used: in a file that is cut off, HDF5 would then wait long for what is missing.
+        options = {"libver": "latest", "swmr": True} if _is_unfinished(path) else {}
+        return h5py.File(path, "r", **options)
     except DAMAGE as error:
         raise CameraError(f"{path} cannot be opened as HDF5, it is damaged or of another kind: {error}") from error
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether HDF5's superblock (version 3) has the mark of a writer at work."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return len(start) == 12 and start.startswith(b"\x89HDF\r\n\x1a\n\x03") and bool(start[11] & 1)
 
 
 def _read_header(file: h5py.File, path: Path) -> RecordingHeader:
