@@ -115,6 +115,12 @@ class Tracker:
         """Give the engine's resources back."""
         self.engine.close()
 
+    def reset(self) -> None:
+        """Forget every hand, as before another recording. Ids go on."""
+        self._tracks = []
+        self._frames = 0
+        self.cubes = ()
+
     def __enter__(self) -> Tracker:
         return self
 

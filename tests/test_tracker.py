@@ -1,0 +1,224 @@
+"""End to end: depth in, messages out, over a real socket, with the shipped weights."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tracker import Subscriber, Tracker, TrackerConfig, open_camera
+from tracker.camera.simulated import SimulatedCamera
+from tracker.cli import main
+from tracker.loop import run
+from tracker.stream.publisher import Publisher
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    with Tracker(engine="openvino") as opened:
+        yield opened
+
+
+def test_two_simulated_hands_are_tracked_and_published():
+    frames = 90
+    with (
+        SimulatedCamera(realtime=False, frames=frames, seed=11) as camera,
+        Tracker(engine="openvino") as tracker,
+        Publisher("tcp://127.0.0.1:*", camera.name) as publisher,
+        Subscriber(publisher.endpoint) as subscriber,
+    ):
+        received = []
+
+        def listen():
+            while (message := subscriber.receive(10.0)) is not None:
+                received.append(message)
+                if message.frame == frames - 1:
+                    return
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        time.sleep(0.5)  # a subscription needs a moment to arrive
+        summary = run(camera, tracker, publisher)
+        thread.join(20)
+    assert summary.frames == frames
+    assert [m.frame for m in received] == list(range(frames))
+    whole = [m for m in received if len(m.hands) == 2]
+    assert len(whole) >= 0.95 * frames
+    assert {m.camera for m in received} == {"simulated"}
+    ids = [tuple(sorted(hand.id for hand in m.hands)) for m in whole]
+    assert ids.count(max(set(ids), key=ids.count)) >= 0.9 * frames
+    assert all(m.latency_ms.total >= m.latency_ms.network > 0 for m in received)
+
+
+def test_joints_are_near_the_truth_and_sides_are_right(tracker):
+    tracker.reset()
+    errors, wrong = [], 0
+    with SimulatedCamera(realtime=False, frames=60, seed=5) as camera:
+        for frame in camera:
+            for hand in tracker.track(frame).hands:
+                distance = [np.linalg.norm(hand.joints - t.joints, axis=1).mean() for t in frame.truth]
+                errors.append(min(distance))
+                wrong += frame.truth[int(np.argmin(distance))].side != hand.side
+    assert len(errors) >= 110
+    assert np.mean(errors) < 0.025
+    assert wrong <= 0.05 * len(errors)
+
+
+@pytest.mark.parametrize(
+    ("folder", "least"),
+    [("sr305_230536", 8), ("sr305_231615", 11), ("face_behind_hand", 8), ("kinect2_person", 36)],
+)
+def test_real_hands_are_found_and_nothing_else(tracker, folder, least):
+    if not (SHARED / folder).is_dir():
+        pytest.skip("the shared real recordings are not here")
+    tracker.reset()
+    messages = 0
+    found = 0
+    most = 0
+    with open_camera(str(SHARED / folder)) as camera:
+        for frame in camera:
+            hands = tracker.track(frame).hands
+            messages += 1
+            found += len(hands) > 0
+            most = max(most, len(hands))
+    assert found >= least
+    assert most == 1
+
+
+def test_an_empty_scene_gives_empty_messages(tracker):
+    tracker.reset()
+    with SimulatedCamera(realtime=False, frames=1) as camera:
+        frame = camera.read()
+    from dataclasses import replace
+
+    empty = replace(frame, depth=np.zeros_like(frame.depth))
+    wall = replace(frame, depth=np.full_like(frame.depth, 700))
+    for number in range(6):
+        assert tracker.track(replace(empty if number % 2 else wall, number=number)).hands == ()
+
+
+def test_a_hand_that_leaves_and_returns_gets_another_id(tracker):
+    tracker.reset()
+    from dataclasses import replace
+
+    with SimulatedCamera(realtime=False, frames=40, seed=3) as camera:
+        frames = list(camera)
+    first = {hand.id for frame in frames[:10] for hand in tracker.track(frame).hands}
+    for frame in frames[10:25]:
+        last = tracker.track(replace(frame, depth=np.zeros_like(frame.depth)))
+    assert last.hands == ()
+    later = {hand.id for frame in frames[25:] for hand in tracker.track(frame).hands}
+    assert first
+    assert later
+    assert not first & later
+
+
+def test_the_command_writes_a_message_per_frame(tmp_path):
+    output = tmp_path / "a.jsonl"
+    words = ["run", "--camera", "simulated", "--frames", "20", "--bind", "none", "--output", str(output)]
+    result = subprocess.run(
+        [sys.executable, "-m", "tracker", *words, "--record", str(tmp_path / "rec.h5")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(lines) == 20
+    assert set(lines[0]) == {
+        "version", "camera", "frame", "captured_ns", "published_ns", "space", "unit", "skeleton", "dropped",
+        "latency_ms", "hands",
+    }  # fmt: skip
+    assert re.search(r"20 frames in .* dropped", result.stderr)
+    # The recording replays: as many messages as frames.
+    replay = tmp_path / "b.jsonl"
+    assert main(["run", "--camera", str(tmp_path / "rec.h5"), "--bind", "none", "--output", str(replay)]) == 0
+    again = [json.loads(line) for line in replay.read_text().splitlines()]
+    assert [m["frame"] for m in again] == [m["frame"] for m in lines]
+
+
+def test_help_is_quick_and_needs_nothing():
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", "import sys; from tracker.cli import main\n"
+         "try: main(['--help'])\nexcept SystemExit: pass\n"
+         "print(sorted({'torch', 'pyrealsense2', 'openvino'} & set(sys.modules)), file=sys.stderr)"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "listen" in result.stdout
+    assert result.stderr.strip() == "[]"
+    assert time.monotonic() - start < 10
+
+
+def folder_with(tmp_path, camera_json, picture=None):
+    folder = tmp_path / "recording"
+    (folder / "depth").mkdir(parents=True)
+    if camera_json is not None:
+        (folder / "camera.json").write_text(camera_json)
+    picture = np.zeros((48, 64), np.uint16) if picture is None else picture
+    cv2.imwrite(str(folder / "depth" / "000000.png"), picture)
+    return folder
+
+
+GOOD = '{"name": "x", "width": 64, "height": 48, "fx": 60, "fy": 60, "cx": 32, "cy": 24, "depth_scale": 0.001}'
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--camera", "realsense"], "simulated"),
+        (["--camera", "realsense:123456"], "123456"),
+        (["--camera", "nowhere/recording"], "no camera or recording"),
+        (["--camera", "broken.bag"], "broken.bag"),
+        (["--camera", "broken.db3"], "broken.db3"),
+        (["--camera", "broken.h5"], "broken.h5"),
+        (["--camera", "notes.txt"], "notes.txt"),
+        (["--camera", "bad_json"], "camera.json"),
+        (["--camera", "bad_focal"], "f"),
+        (["--camera", "simulated", "--model", "none.safetensors"], "no weights file"),
+        (["--camera", "simulated", "--model", "notes.txt"], "safetensors"),
+        (["--camera", "simulated", "--model", "v2v"], "v2v"),
+        (["--camera", "simulated", "--engine", "onnx"], "onnx"),
+        (["--camera", "simulated", "--device", "cuda:0", "--engine", "openvino"], "openvino"),
+        (["--camera", "simulated", "--bind", "tcp://127.0.0.1"], "127.0.0.1"),
+        (["--camera", "simulated", "--bind", "TAKEN"], "in use"),
+        (["--camera", "simulated", "--output", "nowhere/a.jsonl"], "folder"),
+    ],
+)
+def test_bad_input_is_one_clear_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("bag", "db3", "h5"):
+        (tmp_path / f"broken.{suffix}").write_bytes(b"not a recording" * 20)
+    (tmp_path / "notes.txt").write_text("hello")
+    folder_with(tmp_path, "{").rename(tmp_path / "bad_json")
+    folder_with(tmp_path, GOOD.replace('"fx": 60', '"fx": -60')).rename(tmp_path / "bad_focal")
+    start = time.monotonic()
+    with Publisher("tcp://127.0.0.1:*", "other") as other:
+        words = [other.endpoint if word == "TAKEN" else word for word in words]
+        assert main(["run", "--bind", "none", *words]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(error) == 1
+    assert message in error[0]
+    assert time.monotonic() - start < 14  # the SDK's own wait for a camera is 15 s
+
+
+def test_tracker_limits_are_checked():
+    with pytest.raises(ValueError, match="hands"):
+        TrackerConfig(hands=0)
+    with pytest.raises(ValueError, match="keep"):
+        TrackerConfig(keep=0.9, accept=0.5)
+
+
+def test_a_picture_of_the_tracking(tmp_path):
+    picture = tmp_path / "hands.png"
+    assert main(["draw", "--camera", "simulated", "--frames", "3", "--output", str(picture)]) == 0
+    image = cv2.imread(str(picture))
+    assert image.shape == (480, 3 * 640, 3)
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
+    assert main(["draw", "--camera", "simulated", "--output", str(tmp_path / "hands.gif")]) == 1

@@ -1,0 +1,83 @@
+"""The One Euro filter, tracks, and which joints are seen."""
+
+import numpy as np
+import pytest
+
+from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.tracking.one_euro import FilterConfig, OneEuro
+from tracker.tracking.track import Track, seen
+
+FRAME_NS = 33_333_333
+HAND = np.random.default_rng(0).uniform(-0.08, 0.08, (21, 3)).astype(np.float32) + np.array([0, 0, 0.5], np.float32)
+
+
+def filtered(positions: np.ndarray, config: FilterConfig | None = None) -> np.ndarray:
+    """Feed (frames, 3) positions of all joints alike; returns what the filter makes of the first joint."""
+    one_euro = OneEuro(config or FilterConfig())
+    return np.stack([one_euro(np.tile(p, (21, 1)), i * FRAME_NS)[0] for i, p in enumerate(positions)])
+
+
+def test_a_still_joint_trembles_less():
+    noise = np.random.default_rng(1).normal(0, 0.001, (300, 3))
+    out = filtered(noise + 0.5)
+    assert out[60:].std() < 0.5 * noise[60:].std()
+    np.testing.assert_allclose(out[60:].mean(axis=0), 0.5, atol=3e-4)
+
+
+def test_a_moving_joint_lags_little():
+    time = np.arange(60)[:, None] * FRAME_NS * 1e-9
+    out = filtered(time * np.array([1.0, 0, 0]))  # 1 m/s
+    lag = (time[40:, 0] - out[40:, 0]) / 1.0
+    assert 0 <= lag.mean() < 0.015
+
+
+def test_a_pause_in_time_starts_the_filter_anew():
+    one_euro = OneEuro(FilterConfig())
+    one_euro(HAND, 0)
+    np.testing.assert_array_equal(one_euro(HAND + 0.3, 10_000_000_000), HAND + np.float32(0.3))
+    np.testing.assert_array_equal(one_euro(HAND, 5_000_000_000), HAND)
+
+
+@pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}])
+def test_filter_nonsense_is_refused(values):
+    with pytest.raises(ValueError, match="cut-offs"):
+        FilterConfig(**values)
+
+
+def test_the_next_cube_is_where_the_hand_is_going():
+    track = Track(1, 3.0, FilterConfig())
+    for i in range(5):
+        track.update(HAND + np.array([0.02 * i, 0, 0], np.float32), i * FRAME_NS)
+    ahead = track.cube(5 * FRAME_NS, 0.26).center[0] - HAND[:, 0].mean()
+    assert ahead == pytest.approx(0.10, abs=0.005)
+    assert track.cube(5 * FRAME_NS, 0.26).side == "right"
+
+
+def test_one_odd_frame_does_not_turn_a_hand_round_but_many_do():
+    track = Track(1, 4.0, FilterConfig())
+    sure = track.side_confidence
+    track.vote(-4.0)
+    assert track.side == "right"
+    assert 0.5 < track.side_confidence < sure
+    for _ in range(6):
+        track.vote(-4.0)
+    assert track.side == "left"
+    assert track.side_confidence > 0.9
+
+
+def test_seen_joints_are_behind_a_close_surface():
+    intrinsics = Intrinsics(64, 48, 60.0, 60.0, 32.0, 24.0)
+    depth = np.full((48, 64), 500, np.uint16)
+    depth[:, :20] = 0
+    depth[:, 50:] = 300
+    frame = DepthFrame(depth, 0.001, intrinsics, 0, 0, 0)
+    joints = np.tile(np.array([[0.0, 0.0, 0.51]], np.float32), (21, 1))  # 1 cm behind the surface: seen
+    joints[1] = (0.0, 0.0, 0.56)  # behind something 6 cm nearer
+    joints[2] = (-0.2, 0.0, 0.51)  # where there is no reading
+    joints[3] = (0.25, 0.0, 0.51)  # behind the near thing
+    joints[4] = (3.0, 0.0, 0.51)  # outside the image
+    joints[5] = np.nan
+    confidence = np.ones(21, np.float32)
+    confidence[6] = 0.01
+    result = seen(frame, joints, confidence)
+    assert result.tolist() == [True] + [False] * 6 + [True] * 14
