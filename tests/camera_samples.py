@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.camera import open_recorder
 from tracker.camera.frame import DepthFrame, HandTruth, Intrinsics
 
 INTRINSICS = Intrinsics(64, 48, 50.5, 51.25, 31.5, 23.75)
@@ -50,6 +51,15 @@ def assert_same(frames: list[DepthFrame], originals: list[DepthFrame]) -> None:
         for hand, known in zip(frame.truth or (), original.truth or (), strict=True):
             assert hand.side == known.side
             np.testing.assert_array_equal(hand.joints, known.joints)
+
+
+def record(path: Path, frames: list[DepthFrame]) -> Path:
+    """A recording of the project's own, a folder or an `.h5` file; returns its path."""
+    with open_recorder(path, "walk", lossless=True) as recorder:
+        for frame in frames:
+            recorder.write(frame)
+    assert recorder.written == len(frames)
+    return path
 
 
 class SoftwareCamera:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from camera_samples import SoftwareCamera, frame_of
@@ -85,4 +87,6 @@ def test_a_recording_has_every_frame_unless_real_time_is_asked_for(tmp_path):
 
 def test_importing_loads_no_sdk():
     code = "import sys, tracker.camera; print(sorted({'pyrealsense2', 'torch', 'cv2', 'h5py'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "[]\n"

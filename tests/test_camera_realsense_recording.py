@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -102,6 +105,14 @@ def test_closing_in_the_middle_is_quick_and_the_file_opens_again(recorded):
         assert time.monotonic() - start < 0.5
         with pytest.raises(CameraError, match="closed"):
             camera.read()
+
+
+def test_a_program_that_forgets_to_close_ends_well():
+    code = "import sys; from tracker.camera import open_camera; print(open_camera(sys.argv[1]).read().number)"
+    environment = {**os.environ, "PYTHONPATH": str(BAG.parents[1])}
+    command = [sys.executable, "-c", code, str(BAG)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n")
 
 
 def bad_files(recorded: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -79,6 +80,8 @@ class _Replay:
             self._intrinsics = depth_intrinsics(profile)
             self._sensor.open(profile)
             self._sensor.start(self._take)
+            # A call of the SDK's thread into an interpreter that is ending would abort the process.
+            atexit.register(self.close)
         except (RuntimeError, ValueError) as error:
             raise CameraError(f"{path} cannot be played, it is damaged or of another kind: {error}") from error
 
@@ -96,6 +99,7 @@ class _Replay:
 
     def close(self) -> None:
         """Stop the SDK's thread and give the file back."""
+        atexit.unregister(self.close)
         self._closing.set()
         try:
             self._sensor.stop()

@@ -96,7 +96,7 @@ class Recorder:
     def _run(self) -> None:
         try:
             self._write_all()
-        except (OSError, ValueError, CameraError) as error:
+        except Exception as error:  # whatever it is, the loop must not wait for a thread that has ended
             self._error = CameraError(f"the recording ends after {self.written} frames, it cannot be written: {error}")
             while self._waiting.get() is not None:
                 pass
