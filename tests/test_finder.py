@@ -131,6 +131,23 @@ def test_hand_above_a_desk_from_any_side(angle: int) -> None:
     assert_hands(drawing.frame(), [middle])
 
 
+def test_two_hands_seen_from_above() -> None:
+    drawing = Drawing()
+    drawing.plane((0, 0, 0.75), (0, 0, 1))
+    middles = [
+        drawing.hand((-0.12, -0.02, 0.68), arm=(-0.05, 0.35, 0)),
+        drawing.hand((0.1, -0.02, 0.7), (-0.2, -1, 0), arm=(0.05, 0.35, 0)),
+    ]
+    assert_hands(drawing.frame(), middles)
+
+
+def test_sleeve_wider_than_the_hand() -> None:
+    drawing = Drawing()
+    middle = drawing.hand((-0.1, 0, 0.5))
+    drawing.capsule((-0.1, 0.07, 0.51), (-0.1, 0.35, 0.6), 0.05)
+    assert_hands(drawing.frame(), [middle])
+
+
 def test_hand_that_lies_on_the_desk() -> None:
     drawing = Drawing()
     drawing.plane((0, 0, 0.6), (0, 0, 1))

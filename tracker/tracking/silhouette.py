@@ -143,7 +143,7 @@ def _mean_where(depth: NDArray[np.float32], where: NDArray[np.bool_], focal: flo
     total = cv2.boxFilter(np.where(coarse, coarse_depth, 0), -1, (size, size))
     mean = np.full_like(weight, np.inf)
     np.divide(total, weight, out=mean, where=weight > 1e-6)
-    return cv2.resize(mean, depth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(mean, depth.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.float32, copy=False)
 
 
 def fill_holes(solid: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
@@ -213,7 +213,8 @@ def find_desk(points: NDArray[np.float32], focal: float) -> NDArray[np.bool_]:
     large = (area > PLANE_AREA).astype(np.uint8)
     if not large.any():
         return none
-    desk = flat & (cv2.resize(large[labels], flat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    around = cv2.dilate(large[labels], np.ones((3, 3), np.uint8))  # the pixels left out beside the others
+    desk = flat & (cv2.resize(around, flat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
     # What falls away behind the plane beside it is the rest of the same thing: the flank of a trunk, a desk's edge.
     # Only what rises toward the camera can be a hand that lies on it.
     beside = cv2.distanceTransform((~desk).astype(np.uint8), cv2.DIST_L2, 3) * (points[..., 2] / np.float32(focal))
