@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from camera_samples import SoftwareCamera, depth_of
 
+from tracker.camera import realsense
 from tracker.camera.device_clock import DeviceClock
 from tracker.camera.frame import Intrinsics
 from tracker.camera.realsense import RealSenseCamera, choose_mode, depth_source, list_realsense
@@ -120,6 +121,24 @@ def test_an_unplugged_camera_times_out_and_goes_on_when_it_is_back(usb, camera):
             break
     assert numbers == [101, 102, 103]
     assert camera.dropped == 0
+
+
+def test_a_camera_that_hangs_is_opened_again(usb, camera, monkeypatch, caplog):
+    monkeypatch.setattr(realsense, "STALLED_S", 0.3)
+    usb[0].push(7, 1.7e12)
+    assert camera.read().number == 7
+    wait_until(lambda: "is back" in caplog.text)
+    usb[0].push(1, 1.7e12)
+    assert camera.read().number == 8
+
+
+def test_a_fault_of_the_reading_thread_is_told_by_read(usb):
+    with RealSenseCamera(devices=lambda: [plugged.device for plugged in usb]) as camera:
+        usb[0] = None  # a fault that no SDK error stands for
+        start = time.monotonic()
+        with pytest.raises(CameraError, match="0042 failed"):
+            camera.read(timeout=5)
+        assert time.monotonic() - start < 2
 
 
 def test_frame_numbers_go_on_when_the_device_counts_from_the_start(usb, camera):

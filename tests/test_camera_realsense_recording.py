@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from camera_samples import depth_of, record_db3
+from camera_samples import SoftwareCamera, depth_of, record_db3
 
 from tracker.camera import open_camera
 from tracker.camera.realsense_index import count_depth_images
@@ -63,6 +63,38 @@ def test_uncompressed_recordings_and_other_sizes(tmp_path):
     record_db3(tmp_path / "raw.db3", 5, (640, 480), compress=False)
     with open_camera(str(tmp_path / "raw.db3")) as camera:
         assert [(frame.depth == depth_of(frame.number, 640, 480)).all() for frame in camera] == [True] * 5
+
+
+def test_of_a_recording_with_colour_the_depth_is_played(tmp_path):
+    import pyrealsense2 as rs
+
+    camera = SoftwareCamera("0042")
+    stream = rs.video_stream()
+    stream.type, stream.fmt, stream.uid = rs.stream.color, rs.format.rgb8, 9
+    stream.width, stream.height, stream.fps, stream.bpp = 64, 48, 30, 3
+    colour_sensor = camera.device.add_sensor("Colour")
+    colour = colour_sensor.add_video_stream(stream)
+    recorder = rs.recorder(str(tmp_path / "colour.db3"), camera.device)
+    sensors = recorder.query_sensors()
+    for sensor, profile in zip(sensors, (camera.profiles[camera.mode], colour), strict=True):
+        sensor.open(profile)
+        sensor.start(rs.frame_queue(2))
+    for number in range(1, 21):
+        camera.push(number, 1.7e12 + 20 * number)
+        frame = rs.software_video_frame()
+        frame.pixels, frame.stride, frame.bpp = np.zeros((48, 64, 3), np.uint8), 3 * 64, 3
+        frame.frame_number, frame.timestamp = 500 + number, 1.7e12 + 20 * number + 5
+        frame.domain, frame.profile = rs.timestamp_domain.system_time, colour.as_video_stream_profile()
+        colour_sensor.on_video_frame(frame)
+        time.sleep(0.002)
+    for sensor in sensors:
+        sensor.stop()
+        sensor.close()
+    del recorder, sensors, sensor
+    with open_camera(str(tmp_path / "colour.db3")) as played:
+        frames = list(played)
+    assert [frame.number for frame in frames] == list(range(1, 21))
+    assert all((frame.depth == depth_of(frame.number)).all() for frame in frames)
 
 
 def test_a_bag_of_an_older_sdk():
