@@ -29,7 +29,7 @@ FINGER_LENGTH = 0.02
 """Metres that a thin thing must stick out to be a finger."""
 DESK_RISE = 0.01
 """Metres that the rim of a hand is above the desk that it lies on; the folds of a shirt rise more gently."""
-WRIST = (0.9, 2.2)
+WRIST = (0.9, 2.0)
 """Where the wrist is looked for: distances from the middle of the palm, in palm radii."""
 CANDIDATES = 12
 
@@ -260,7 +260,7 @@ def _wrist(
     np.maximum.at(highest, slice_of, side)
     widths = np.maximum(highest - lowest, 0)  # an empty slice is no width at all
     # Slender forearms widen so little that noise decides; a wrist is about 1.4 palm radii away.
-    narrowest = int(np.argmin(widths + 0.15 * np.abs(slices - 1.4 * radius)))
+    narrowest = int(np.argmin(widths + 0.25 * np.abs(slices - 1.4 * radius)))
     return float(slices[narrowest]) + 0.006, float(widths[narrowest])
 
 

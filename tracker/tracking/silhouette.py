@@ -93,7 +93,17 @@ def silhouette(frame: DepthFrame) -> Silhouette:
     thin = limb & ~_opened(radius, depth, focal, FINGER_RADIUS, 1.3)
     _, piece, boxes, _ = cv2.connectedComponentsWithStats(limb.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return Silhouette(
-        step, focal, points, limb, body, desk, thin, radius, points[::8, ::8][body[::8, ::8]], piece, boxes
+        step=step,
+        focal=focal,
+        points=points,
+        limb=limb,
+        body=body,
+        desk=desk,
+        thin=thin,
+        radius=radius,
+        body_points=points[::8, ::8][body[::8, ::8]],
+        piece=piece.astype(np.int32, copy=False),
+        boxes=boxes.astype(np.int32, copy=False),
     )
 
 
