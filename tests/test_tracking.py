@@ -38,6 +38,12 @@ def test_a_pause_in_time_starts_the_filter_anew():
     np.testing.assert_array_equal(one_euro(HAND, 5_000_000_000), HAND)
 
 
+def test_a_leap_is_followed_at_once():
+    positions = np.zeros((30, 3))
+    positions[15:] = (0.2, 0, 0)
+    np.testing.assert_allclose(filtered(positions)[15:], positions[15:], atol=1e-6)
+
+
 @pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}])
 def test_filter_nonsense_is_refused(values):
     with pytest.raises(ValueError, match="cut-offs"):

@@ -110,8 +110,8 @@ def _run(options: argparse.Namespace) -> int:
     from tracker.stream.publisher import Publisher
     from tracker.stream.terminal import LiveLine
 
-    if options.hands > 8:
-        raise TrackerError(f"--hands is {options.hands}; at most 8 are tracked")
+    if options.hands > 4:
+        raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
@@ -121,7 +121,11 @@ def _run(options: argparse.Namespace) -> int:
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
         publisher = open_things.enter_context(Publisher(options.bind, camera.name))
         output = open_things.enter_context(JsonLines(options.output)) if options.output else None
-        recorder = open_things.enter_context(open_recorder(options.record, camera.name)) if options.record else None
+        recorder = None
+        if options.record:
+            # A source that waits loses no frame to a slow disk either.
+            recorder = open_recorder(options.record, camera.name, lossless=not camera.live)
+            open_things.enter_context(recorder)
         view: View | None = None
         if options.view:
             from tracker.view import LiveView

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LEAP = 2.0
+"""Metres a second beyond which a joint is taken as it is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterConfig:
@@ -47,7 +50,10 @@ class OneEuro:
         self._velocity += _share(self.config.derivative_cutoff, elapsed) * (velocity - self._velocity)
         # One cut-off per joint, from its speed in space: the axes of the camera mean nothing to a hand.
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-        self._value += _share(self.config.min_cutoff + self.config.beta * speed, elapsed) * (raw - self._value)
+        share = _share(self.config.min_cutoff + self.config.beta * speed, elapsed)
+        # A leap is not noise; the smoothed speed would notice it only some frames later.
+        leap = np.linalg.norm(raw - self._value, axis=1, keepdims=True) > LEAP * elapsed
+        self._value += np.where(leap, 1.0, share) * (raw - self._value)
         return self._value.astype(np.float32)
 
 

@@ -63,6 +63,10 @@ class Track:
         x, y, z = (float(c) for c in cube_center(self.predicted_joints(time_ns)))
         return Cube((x, y, z), edge, self.side)
 
+    def distance(self, joints: NDArray[np.float32], time_ns: int) -> float:
+        """Metres from where the hand should be at a capture time to the middle of some joints (21, 3)."""
+        return float(np.linalg.norm(cube_center(self.predicted_joints(time_ns)) - cube_center(joints)))
+
     def update(self, joints: NDArray[np.float32], time_ns: int) -> NDArray[np.float32]:
         """Take this frame's joints (21, 3); returns them filtered."""
         if self.joints is not None and time_ns > self._time_ns:

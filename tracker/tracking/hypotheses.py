@@ -1,0 +1,96 @@
+"""Hypotheses about hands: a cube to look into as a right or a left hand, and what the network makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.hand.cube import Cube
+from tracker.tracking.track import Track
+
+SAME_HAND: Final = 0.05
+"""Two estimates whose joints are this close on average (metres) are one hand."""
+CONFIDENCE_WEIGHT: Final = 4.0
+"""Log odds for a side per unit of mean joint confidence: the wrong side looks like a hand, but a puzzling one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A cube to look into.
+
+    mask: (height, width) bool, the pixels that count. track: the hand that is followed, None for a new one.
+    number: candidates for one hand, seen as right and as left, share it.
+    """
+
+    cube: Cube
+    mask: NDArray[np.bool_]
+    track: Track | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """What the network says: joints (21, 3) metres, camera frame; confidence (21,); presence 0..1."""
+
+    candidate: Candidate
+    joints: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    presence: float
+
+    @property
+    def odds(self) -> float:
+        """Log odds that the cube holds a hand of the candidate's side."""
+        p = min(max(self.presence, 0.01), 0.99)
+        return math.log(p / (1 - p)) + CONFIDENCE_WEIGHT * float(self.confidence.mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """The estimates for one hand, of one side or of both."""
+
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def candidate(self) -> Candidate:
+        """The first: what all share."""
+        return self.estimates[0].candidate
+
+    @property
+    def right_minus_left(self) -> float | None:
+        """Log odds for a right hand; None where only one side was tried."""
+        if len(self.estimates) < 2:
+            return None
+        odds = {estimate.candidate.cube.side: estimate.odds for estimate in self.estimates}
+        return odds["right"] - odds["left"]
+
+    @property
+    def best(self) -> Estimate:
+        """The likelier side."""
+        return max(self.estimates, key=lambda estimate: estimate.odds)
+
+    def of_side(self, side: str) -> Estimate | None:
+        """The estimate of one side, if it was tried."""
+        return next((e for e in self.estimates if e.candidate.cube.side == side), None)
+
+
+def pairs(estimates: Sequence[Estimate]) -> list[Pair]:
+    """Estimates grouped by hand, in their order."""
+    groups: dict[int, list[Estimate]] = {}
+    for estimate in estimates:
+        groups.setdefault(estimate.candidate.number, []).append(estimate)
+    return [Pair(tuple(group)) for group in groups.values()]
+
+
+def without_doubles(chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
+    """Of two tracks on one hand, the older stays."""
+    kept: list[tuple[Track, Estimate]] = []
+    for track, estimate in sorted(chosen, key=lambda pair: pair[0].id):
+        apart = (np.linalg.norm(estimate.joints - other.joints, axis=1).mean() for _, other in kept)
+        if all(distance > SAME_HAND for distance in apart):
+            kept.append((track, estimate))
+    return kept
