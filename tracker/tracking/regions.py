@@ -13,6 +13,10 @@ from tracker.hand.cube import Cube
 
 SEED_REACH = 0.065
 """Metres around the last joints in which the hand may be now: flesh (15 mm) and the way a fast hand goes in a frame."""
+WINDOW_PIXELS = 180
+"""Rows or columns above which a window is thinned out."""
+SAME_SURFACE = 0.02
+"""Metres between neighbouring pixels of a hand."""
 MINIMUM_SHARE = 0.5
 """A depth-connected piece is the hand's if at least this share of it lies within reach of the last joints."""
 
@@ -72,7 +76,10 @@ def isolate(frame: DepthFrame, cube: Cube, seeds: NDArray[np.float32]) -> NDArra
         mask[rows, columns] = depth > 0
         return mask
 
-    pixels = np.rint(frame.intrinsics.project(seeds)).astype(np.int64) - (columns.start, rows.start)
+    # A close hand fills the window with more pixels than are needed to tell it from the rest.
+    step = -(-max(depth.shape) // WINDOW_PIXELS)
+    whole, depth = depth, depth[::step, ::step]
+    pixels = np.rint((frame.intrinsics.project(seeds) - (columns.start, rows.start)) / step).astype(np.int64)
     # The image distance is measured to the seeds in the window; one outside is moved to its border.
     column = np.clip(pixels[:, 0], 0, depth.shape[1] - 1)
     row = np.clip(pixels[:, 1], 0, depth.shape[0] - 1)
@@ -82,7 +89,7 @@ def isolate(frame: DepthFrame, cube: Cube, seeds: NDArray[np.float32]) -> NDArra
     seed_depth = np.zeros(len(seeds) + 1, np.float32)
     seed_depth[nearest[row, column]] = seeds[:, 2]
     gap = depth - seed_depth[nearest]
-    pixel_reach = SEED_REACH * frame.intrinsics.fx / float(np.median(seeds[:, 2]))
+    pixel_reach = SEED_REACH * frame.intrinsics.fx / step / float(np.median(seeds[:, 2]))
     reach = (depth > 0) & (np.abs(gap) < SEED_REACH) & (distance < pixel_reach)
 
     count, labels = cv2.connectedComponents(cut_jumps(depth).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
@@ -91,5 +98,11 @@ def isolate(frame: DepthFrame, cube: Cube, seeds: NDArray[np.float32]) -> NDArra
     # A large surface counts by how much of it is in reach, too: a hand that touches the body is one with it.
     own = (within > MINIMUM_SHARE * size) | (within > 0.3 * max(int(within[1:].sum()), 1))
     own[0] = False
-    mask[rows, columns] = own[labels] & reach
+    hand = own[labels] & reach
+    if step > 1:
+        surface = cv2.dilate(np.where(hand, depth, 0), np.ones((3, 3), np.uint8))
+        surface = cv2.resize(surface, None, fx=step, fy=step, interpolation=cv2.INTER_NEAREST)
+        hand = np.abs(whole - surface[: whole.shape[0], : whole.shape[1]]) < SAME_SURFACE
+        hand &= whole > 0
+    mask[rows, columns] = hand
     return mask
