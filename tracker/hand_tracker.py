@@ -153,14 +153,13 @@ class Tracker:
                     candidates.append(Candidate(replace(cube, side=track.other_side), mask, track, number))
         chosen = []
         for pair in self._estimate(frame, candidates):
-            track = pair.candidate.track
-            assert track is not None
-            vote = pair.right_minus_left
+            followed, vote = pair.candidate.track, pair.right_minus_left
+            assert followed is not None
             if vote is not None:
-                track.vote(vote)
-            estimate = pair.of_side(track.side)
+                followed.vote(vote)
+            estimate = pair.of_side(followed.side)
             if estimate is not None and estimate.presence >= self.config.keep:
-                chosen.append((track, estimate))
+                chosen.append((followed, estimate))
         return chosen
 
     def _search(
