@@ -21,7 +21,7 @@ EngineName = Literal["torch", "compile", "openvino", "tensorrt"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 LARGEST_BATCH = 8
-"""More hands than this in one call are a mistake, and torch.compile would stop specialising on batch sizes."""
+"""Every batch size is warmed up, and more hands than this before one camera are a mistake."""
 
 Result = tuple[NDArray[np.float32], NDArray[np.float32]]
 EngineT = TypeVar("EngineT", bound="Engine")

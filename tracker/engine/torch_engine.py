@@ -38,7 +38,7 @@ class TorchEngine(Engine):
             self._forward = ready.forward
             self._warm_up()
             return
-        self._forward = torch.compile(ready.forward, dynamic=False)
+        self._forward = torch.compile(ready.forward)  # once for the first batch size, once for all others
         try:
             self._warm_up()
         except Exception as error:  # the compiler's errors have no common base
@@ -49,9 +49,13 @@ class TorchEngine(Engine):
             ) from error
 
     def _infer(self, occupancy: Tensor) -> Result:
+        batch = len(occupancy)
+        if batch == 1 and self.device == "cpu":
+            # PyTorch leaves 3-D convolutions of a single sample to its slow fallback: a pair takes less than half.
+            occupancy = occupancy.cpu().expand(2, -1, -1, -1)
         with torch.inference_mode():
             joints, presence = self._forward(occupancy.to(self.device))
-            return joints.cpu().numpy(), presence.cpu().numpy()
+            return joints[:batch].cpu().numpy(), presence[:batch].cpu().numpy()
 
     def close(self) -> None:
         """Drop the network; PyTorch keeps the memory for its next use."""
