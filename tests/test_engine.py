@@ -157,6 +157,16 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         open_engine(made, "torch", "cpu")
 
 
+def test_an_engine_that_fails_at_its_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no kernel image is available for this device\nand much more")
+
+    made = network()
+    monkeypatch.setattr("tracker.network.v2v.V2V.forward", fail)
+    with pytest.raises(EngineError, match=r"\(no kernel image is available for this device\): try another --engine"):
+        open_engine(made, "torch", "cpu")
+
+
 @pytest.mark.parametrize("name", ["torch", "openvino"])
 def test_closing_twice_is_harmless(name: str) -> None:
     engine = open_engine(network(), name, "cpu", max_batch=1)

@@ -13,7 +13,7 @@ from torch import nn
 
 from tracker.engine import tensorrt_plan
 from tracker.engine.export import export_tensorrt
-from tracker.engine.tensorrt_plan import build_plan, cache_folder, cached_plan, import_tensorrt, plan_key
+from tracker.engine.tensorrt_plan import build_plan, cache_folder, cached_plan, import_tensorrt, plan_key, start
 from tracker.errors import EngineError
 
 
@@ -30,9 +30,11 @@ def test_an_engine_is_built_from_v2v_lite(rtx: Any, tmp_path: Path, monkeypatch:
     assert [file.name for file in tmp_path.iterdir()] == ["lite.engine"]
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (12, 0)])
-def test_engines_are_built_for_one_kind_of_gpu(rtx: Any, capability: tuple[int, int]) -> None:
-    assert build_plan(rtx, network(), half=True, max_batch=4, capability=capability)
+def test_turing_gets_an_engine_of_its_own(rtx: Any) -> None:
+    """Left to itself, TensorRT for RTX builds for later GPUs; and Turing runs 3-D convolutions in float16 only."""
+    assert build_plan(rtx, network(), half=True, max_batch=4, capability=(7, 5))
+    with pytest.raises(EngineError, match="cannot build"):
+        build_plan(rtx, network(), half=False, max_batch=4, capability=(7, 5))
 
 
 def test_a_gpu_that_rtx_does_not_know_is_named(rtx: Any) -> None:
@@ -55,6 +57,18 @@ def test_a_missing_tensorrt_is_named_with_its_command(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(EngineError, match="pip install"):
         import_tensorrt()
+
+
+def test_tensorrt_without_a_driver_is_an_error() -> None:
+    class NoDriver:
+        __name__ = "tensorrt"
+
+        @staticmethod
+        def Builder(logger: object) -> None:  # noqa: N802
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    with pytest.raises(EngineError, match="nvidia-smi"):
+        start(NoDriver(), "Builder", None)
 
 
 class FakeTensorRt:

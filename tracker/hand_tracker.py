@@ -40,7 +40,8 @@ class TrackerConfig:
 
     hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept.
     patience: frames that a hand may miss before it is lost. side_frames: in how many first frames both sides are tried;
-    side_every: and how often later. search_every: frames between two searches while a hand is missing.
+    side_every: and how often later. search_every: frames between two searches for a further hand;
+    while there is none, or one was just lost, every frame is searched.
     filter: the One Euro filter of the published joints, None for the network's own.
     """
 
@@ -50,7 +51,7 @@ class TrackerConfig:
     patience: int = 5
     side_frames: int = 6
     side_every: int = 12
-    search_every: int = 2
+    search_every: int = 5
     filter: FilterConfig | None = field(default_factory=FilterConfig)
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class Tracker:
         chosen = self._follow(frame)
         missing = self.config.hands - len(chosen)
         lost = [track for track in self._tracks if all(track is not kept for kept, _ in chosen)]
-        if missing and (lost or self._frames % self.config.search_every == 0):
+        if missing and (not chosen or lost or self._frames % self.config.search_every == 0):
             chosen += self._search(frame, missing, [estimate for _, estimate in chosen], lost)
         self._frames += 1
         hands = self._settle(frame, chosen)

@@ -5,8 +5,8 @@ Importing this loads no SDK; each source is imported when it is opened.
 
 from tracker.camera.base import Camera
 from tracker.camera.frame import DepthFrame, HandTruth, Intrinsics
-from tracker.camera.opening import CameraInfo, list_cameras, open_camera
-from tracker.camera.recorder import Recorder, open_recorder
+from tracker.camera.opening import CameraInfo, list_cameras, open_camera, open_recorder
+from tracker.camera.recorder import Recorder
 
 __all__ = [
     "Camera",

@@ -1,4 +1,4 @@
-"""What `--camera` means, and which cameras there are."""
+"""What `--camera` and `--record` mean, and which cameras there are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.camera.base import Camera
+from tracker.camera.recorder import Recorder
 from tracker.errors import CameraError
 
 logger = logging.getLogger(__name__)
@@ -86,3 +87,34 @@ def _open_recording(path: Path, realtime: bool) -> Camera:
 
         return open_h5_recording(path, realtime)
     raise CameraError(f"{path} is no recording that can be played: give {SPECS}")
+
+
+def open_recorder(path: str | Path, name: str, *, lossless: bool = False) -> Recorder:
+    """A recorder that writes an `.h5` file or, for a path without suffix, a recording folder.
+
+    name: of the camera, kept in the recording. Raises CameraError at once if the path is taken or of another kind.
+    """
+    path = Path(path)
+    if path.suffix == ".h5":
+        if path.exists():
+            raise CameraError(f"{path} is there already and is not overwritten: remove it or record to another path")
+        from tracker.camera.h5_recording import H5RecordingWriter
+
+        prepare_folder(path.parent)
+        return Recorder(name, lambda header: H5RecordingWriter(path, header), lossless)
+    if path.suffix:
+        raise CameraError(f"cannot record to {path}: give a folder (no suffix) or a file that ends in .h5")
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise CameraError(f"{path} is not empty and is not overwritten: remove it or record to another path")
+    from tracker.camera.recording_writer import RecordingFolderWriter
+
+    prepare_folder(path)
+    return Recorder(name, lambda header: RecordingFolderWriter(path, header), lossless)
+
+
+def prepare_folder(path: Path) -> None:
+    """Make a folder, so that a place that cannot be written to is told before tracking starts. Raises CameraError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CameraError(f"cannot make the folder {path}: {error}") from error

@@ -74,14 +74,19 @@ def _candidates(device: str) -> list[EngineName]:
 
 
 def _open(engine: str, network: HandNetwork, device: str, threads: int | None, max_batch: int) -> Engine:
-    if engine == "openvino":
-        from tracker.engine.openvino_engine import OpenVinoEngine
+    try:
+        if engine == "openvino":
+            from tracker.engine.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(network, threads=threads, max_batch=max_batch)
-    if engine == "tensorrt":
-        from tracker.engine.tensorrt_engine import TensorRtEngine
+            return OpenVinoEngine(network, threads=threads, max_batch=max_batch)
+        if engine == "tensorrt":
+            from tracker.engine.tensorrt_engine import TensorRtEngine
 
-        return TensorRtEngine(network, device, max_batch=max_batch)
-    from tracker.engine.torch_engine import TorchEngine
+            return TensorRtEngine(network, device, max_batch=max_batch)
+        from tracker.engine.torch_engine import TorchEngine
 
-    return TorchEngine(network, device, threads=threads, max_batch=max_batch, compiled=engine == "compile")
+        return TorchEngine(network, device, threads=threads, max_batch=max_batch, compiled=engine == "compile")
+    except RuntimeError as error:  # out of memory, a GPU too old for this build of PyTorch, a driver that fails
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        other = "another --engine" if device == "cpu" else "another --engine, or --device cpu"
+        raise EngineError(f"the engine {engine} does not start on {device} ({reason}): try {other}") from error

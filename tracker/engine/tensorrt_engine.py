@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tracker.engine.engine import Engine, Result
-from tracker.engine.tensorrt_plan import cached_plan, import_tensorrt
+from tracker.engine.tensorrt_plan import cached_plan, import_tensorrt, start
 from tracker.errors import EngineError
 from tracker.network.hand_network import HandNetwork
 
@@ -31,7 +31,7 @@ class TensorRtEngine(Engine):
         self._stream = torch.cuda.Stream(device)
         self._logger = trt.Logger(trt.Logger.ERROR)
         with torch.cuda.device(device):
-            self._runtime = trt.Runtime(self._logger)
+            self._runtime = start(trt, "Runtime", self._logger)
             self._engine = self._load(trt, network)
             self._context: Any = self._engine.create_execution_context()
         if self._context is None:

@@ -40,6 +40,16 @@ def import_tensorrt() -> Any:
     raise EngineError(missing_package("tensorrt", "the tensorrt engine", INSTALL))
 
 
+def start(trt: Any, kind: str, logger: Any) -> Any:
+    """A `Builder` or a `Runtime`. Raises EngineError if TensorRT does not start, as without a driver."""
+    try:
+        return getattr(trt, kind)(logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise EngineError(
+            f"{trt.__name__} does not start: it needs an NVIDIA GPU with a current driver (see nvidia-smi)"
+        ) from error
+
+
 def build_plan(
     trt: Any, network: HandNetwork, *, half: bool, max_batch: int, capability: tuple[int, int] | None = None
 ) -> bytes:
@@ -57,7 +67,7 @@ def build_plan(
         )
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if capability is not None and hasattr(trt, "ComputeCapability"):
+    if capability is not None and trt.__name__ == "tensorrt_rtx":
         _aim(trt, config, capability)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     definition = builder.create_network(flags)  # the parser keeps no reference to it
