@@ -79,6 +79,15 @@ def test_torch_compile_agrees_with_pytorch() -> None:
         agrees(engine, made, batches=(1,))
 
 
+def test_torch_compile_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_compiler(*_: object) -> None:
+        raise LookupError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda forward: without_compiler)
+    with pytest.raises(EngineError, match="--engine torch"):
+        open_engine(network(), "compile", "cpu")
+
+
 def test_bfloat16_stays_near() -> None:
     """Trained maps move by 0.1 mm; random ones, of many peaks, are the harder case."""
     made = network()
