@@ -24,9 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("train", help="an HDF5 file, or `synthetic` for a stream of simulated hands")
     fit.add_argument("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints and the log")
     fit.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
+    fit.add_argument("--input-size", type=int, help="edge of the grid in voxels, to learn on coarser ones first")
     fit.add_argument("--loss", default="integral", choices=("integral", "heatmap"))
     fit.add_argument("--epochs", type=int, default=10)
     fit.add_argument("--epoch-samples", type=int, default=20_000, help="samples that make an epoch of `synthetic`")
+    fit.add_argument("--views", type=int, default=1, help="how often each sample of `synthetic` comes (default: 1)")
     fit.add_argument("--minutes", type=float, help="train by the clock instead of for --epochs")
     fit.add_argument("--batch-size", type=int, default=8)
     fit.add_argument("--learning-rate", type=float, default=1.5e-3)
@@ -61,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def open_samples(name: str, options: argparse.Namespace, count: int, seed: int) -> SampleSource:
+def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, views: int = 1) -> SampleSource:
     """`synthetic`, or an HDF5 file by its path."""
     from trainer.data.hdf5 import Hdf5Samples
     from trainer.data.synthetic import SyntheticSamples
 
     if name == "synthetic":
-        return SyntheticSamples(count, seed)
+        return SyntheticSamples(count, seed, views=views)
     return Hdf5Samples(Path(name), options.data_label, options.cubes_label)
 
 
@@ -97,11 +99,13 @@ def run_fit(options: argparse.Namespace) -> int:
     from trainer.fit import Fit, FitConfig
     from trainer.losses import LossConfig
 
-    train = open_samples(options.train, options, options.epoch_samples, 2 * options.seed)
+    train = open_samples(options.train, options, options.epoch_samples, 2 * options.seed, options.views)
     simulated = isinstance(train, SyntheticSamples)
     dev_name = options.dev or ("synthetic" if simulated else None)
     dev = open_samples(dev_name, options, options.dev_samples, 1_000_001) if dev_name else None
     network = replace(PRESETS[options.model], joints=train.joints)
+    if options.input_size:
+        network = replace(network, input_size=options.input_size)
     if not simulated:
         network = replace(network, presence=False)
     if dev is not None and dev.joints != train.joints:
@@ -134,7 +138,9 @@ def run_fit(options: argparse.Namespace) -> int:
         device=device,
         init=options.init,
         edge=train[0].edge,
-        data=f"simulated hands, seed {2 * options.seed}" if simulated else Path(options.train).name,
+        data=f"simulated hands, seed {2 * options.seed}, {options.views} views of each"
+        if simulated
+        else Path(options.train).name,
     )
     if options.resume:
         fit.resume()

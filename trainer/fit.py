@@ -28,7 +28,6 @@ from trainer.data.synthetic import SyntheticSamples
 from trainer.evaluate import Evaluation, calibration_error, evaluate, fit_confidence
 from trainer.losses import LossConfig, loss
 
-
 EPOCH_SECONDS = 10.0
 """Epochs shorter than this do not each get a checkpoint: writing it would take longer than the work it saves."""
 
@@ -126,7 +125,8 @@ class Fit:
         )
         if init is not None:
             start = load_weights(init)
-            if start.config.v2v != network:
+            # Convolutions fit grids of any size, so that a network can learn on coarse ones first.
+            if replace(start.config.v2v, input_size=network.input_size) != network:
                 raise DataError(f"--init {init} is another network than is to be trained ({start.config.v2v})")
             self.kept.v2v.load_state_dict(start.v2v.state_dict())
         self.kept.to(device)

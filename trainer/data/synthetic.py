@@ -31,18 +31,28 @@ class SyntheticSamples:
     """`count` samples of simulated hands; another seed gives others.
 
     others: share of cubes that hold no hand but a head, a shoulder or a forearm.
+    views: how often each comes, one after another; augmentation makes them differ, and rendering costs a share.
     """
 
     joints = JOINT_COUNT
 
-    def __init__(self, count: int, seed: int = 0, edge: float = DEFAULT_EDGE, others: float = 0.05) -> None:
-        self.count, self.seed, self.edge, self.others = count, seed, edge, others
+    def __init__(
+        self, count: int, seed: int = 0, edge: float = DEFAULT_EDGE, others: float = 0.05, views: int = 1
+    ) -> None:
+        self.count, self.seed, self.edge, self.others, self.views = count, seed, edge, others, views
+        self._last: tuple[int, Sample] | None = None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
         """Any index from 0 up; beyond the length too, for later epochs of a stream that never repeats."""
+        number = index // self.views
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._make(number)
+        return self._last[1]
+
+    def _make(self, index: int) -> Sample:
         rng = np.random.default_rng([self.seed, index])
         hand = _identity(self.seed, index // IDENTITY_RUN)
         for _ in range(20):
