@@ -167,8 +167,10 @@ class Tracker:
         self, frame: DepthFrame, missing: int, known: Sequence[Estimate], lost: Sequence[Track]
     ) -> list[tuple[Track, Estimate]]:
         """Look for `missing` hands in the whole image, apart from the known ones."""
+        # One more than is missing, where there is room: the network may refuse the first.
+        most = min(missing + 1, self.config.hands)
         with self._timed("segment"):
-            regions = find_hands(frame, missing, [estimate.candidate.cube for estimate in known])
+            regions = find_hands(frame, most, [estimate.candidate.cube for estimate in known])
         looked = self._both_sides(frame, [(region.center, region.mask) for region in regions])
         # The network has the last word on where a hand is: look again, around what it said.
         plausible = [pair.best for pair in looked if pair.best.presence >= self.config.keep]

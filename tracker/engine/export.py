@@ -4,68 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tracker.engine.engine import LARGEST_BATCH
-from tracker.engine.sample import hand_like_grids
-from tracker.errors import EngineError, missing_package
+from tracker.engine.onnx_export import difference_mm, export_onnx, written
+from tracker.errors import EngineError
 
 if TYPE_CHECKING:
-    import openvino
-
     from tracker.network.hand_network import HandNetwork
 
-OPSET = 20
 FORMATS = ("onnx", "openvino", "tensorrt")
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "tensorrt": ".engine"}
-
-
-def export_onnx(network: HandNetwork, path: Path, *, half: bool = False, max_batch: int = LARGEST_BATCH) -> float:
-    """Write one ONNX file: input `occupancy` (batch, N, N, N) uint8, outputs `joints` and `presence` (`HandNetwork`).
-
-    half: convolutions in float16, decoding in float32. max_batch: the batch is dynamic up to this.
-    The configuration travels in the metadata as JSON. Returns the largest difference of a joint from PyTorch in mm.
-    Raises EngineError if onnx or onnxscript is missing, or `path` cannot be written.
-    """
-    import torch
-
-    from tracker.engine.fold import folded
-    from tracker.engine.openvino_engine import import_openvino
-
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        install = 'pip install "v2v-hand-tracker[onnx]"'
-        raise EngineError(missing_package(error.name or "onnx", "an ONNX export", install)) from error
-    ready = folded(network)
-    if half:
-        ready.v2v.half()
-    size = network.config.v2v.input_size
-    batch = torch.export.Dim("batch", min=1, max=max_batch)
-    with _written(path) as part, _quiet():
-        program = torch.onnx.export(
-            ready,
-            (torch.zeros((2, size, size, size), dtype=torch.uint8),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["occupancy"],
-            output_names=["joints", "presence"],
-            dynamic_shapes=({0: batch},),
-            verbose=False,
-        )
-        assert program is not None  # only dynamo=False returns None
-        program.model.metadata_props["config"] = json.dumps(asdict(network.config))
-        program.save(part, external_data=False)
-    return _difference(network, import_openvino().Core().read_model(path))
 
 
 def export_openvino(network: HandNetwork, path: Path, *, half: bool = False) -> float:
@@ -77,12 +28,12 @@ def export_openvino(network: HandNetwork, path: Path, *, half: bool = False) -> 
     from tracker.engine.openvino_engine import convert, import_openvino
 
     ov = import_openvino()
-    with _written(path) as part:
+    with written(path) as part:
         model = convert(network)
         model.set_rt_info(json.dumps(asdict(network.config)), ["config"])
         ov.save_model(model, part, compress_to_fp16=half)
         part.with_suffix(".bin").replace(path.with_suffix(".bin"))
-    return _difference(network, ov.Core().read_model(path))
+    return difference_mm(network, ov.Core().read_model(path))
 
 
 def export_tensorrt(network: HandNetwork, path: Path, *, half: bool = True, max_batch: int = LARGEST_BATCH) -> str:
@@ -94,7 +45,7 @@ def export_tensorrt(network: HandNetwork, path: Path, *, half: bool = True, max_
     from tracker.engine.tensorrt_plan import build_plan, import_tensorrt
 
     trt = import_tensorrt()
-    with _written(path) as part:
+    with written(path) as part:
         part.write_bytes(build_plan(trt, network, half=half, max_batch=max_batch))
     return f"{trt.__name__} {trt.__version__}"
 
@@ -125,46 +76,3 @@ def run(args: argparse.Namespace) -> int:
     difference = export(network, path, half=args.half)
     print(f"{path}: {source.name}, run by OpenVINO: joints within {difference:.2g} mm of PyTorch")
     return 0
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A file to write to that takes the place of `path` when the block ends, and is deleted if it fails."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        part.touch()
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise EngineError(f"cannot write {path} ({error.strerror or error}): choose another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
-        part.with_suffix(".bin").unlink(missing_ok=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about its own future and about packages that it could use."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-def _difference(network: HandNetwork, model: openvino.Model) -> float:
-    """Largest distance in mm between a joint of the model, run by OpenVINO in float32, and of the network."""
-    import torch
-
-    from tracker.engine.openvino_engine import import_openvino
-
-    compiled = import_openvino().Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    grids = hand_like_grids(3, network.config.v2v.input_size)
-    with torch.inference_mode():
-        want = network.eval()(torch.from_numpy(grids))[0].numpy()
-    got = compiled([grids])["joints"]
-    return float(np.linalg.norm((got - want)[..., :3], axis=-1).max() * network.config.edge / 2 * 1000)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tracker.engine.export import export_onnx
+from tracker.engine.onnx_export import export_onnx
 from tracker.errors import EngineError, missing_package
 from tracker.network.hand_network import HandNetwork
 
