@@ -185,7 +185,7 @@ def fit_of(folder, samples, epochs, **more):
     config = FitConfig(epochs=epochs, batch_size=2, bf16=False, workers=0, **more)
     return Fit(
         samples, None, folder, TINY, name="tiny", config=config,
-        loss_config=LossConfig(), augmentation=PAPER, device=torch.device("cpu"), edge=0.3, data="test",
+        loss_config=LossConfig(), augmentation=PAPER, device=torch.device("cpu"), edge=0.3, origin={"data": "test"},
     )  # fmt: skip
 
 
@@ -253,6 +253,7 @@ def test_a_killed_run_resumes_from_the_command_line(tmp_path):
     assert load_checkpoint(tmp_path / "out", torch.device("cpu"))["step"] == 20
     card = json.loads((tmp_path / "out" / "last.json").read_text())
     assert card["data"] == "a.h5"
+    assert card["command"].startswith("python -m trainer fit")
     assert card["samples_seen"] == 40
 
 
@@ -263,7 +264,7 @@ def test_a_network_learns_real_frames_by_heart(tmp_path):
     config = FitConfig(epochs=150, batch_size=10, bf16=False, workers=0, learning_rate=1e-2, ema=0.9, warmup=10)
     fit = Fit(
         samples, None, tmp_path, network, name="nyu", config=config,
-        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3, data="nyu",
+        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3, origin={"data": "nyu"},
     )  # fmt: skip
     before = evaluate(fit.kept, samples, torch.device("cpu")).mean_mm
     fit.run()

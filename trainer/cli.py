@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +89,21 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def command() -> str:
+    """The command line of this process, as a person would type it."""
+    return shlex.join(["python", "-m", "trainer", *sys.argv[1:]])
+
+
+def commit() -> str | None:
+    """The commit that this code was checked out at; None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
 def run_fit(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
     from dataclasses import replace
@@ -117,6 +134,13 @@ def run_fit(options: argparse.Namespace) -> int:
         loss_config = LossConfig(name="heatmap", sigma=1.7 * network.output_size / 44)
     else:
         loss_config = LossConfig()
+    data = f"simulated hands, seed {train.seed}, {train.views} views of each" if simulated else Path(options.train).name
+    origin = {
+        "data": data,
+        "init": str(options.init) if options.init else None,
+        "command": command(),
+        "commit": commit(),
+    }
     fit = Fit(
         train,
         dev,
@@ -138,9 +162,7 @@ def run_fit(options: argparse.Namespace) -> int:
         device=device,
         init=options.init,
         edge=train[0].edge,
-        data=f"simulated hands, seed {2 * options.seed}, {options.views} views of each"
-        if simulated
-        else Path(options.train).name,
+        origin=origin,
     )
     if options.resume:
         fit.resume()

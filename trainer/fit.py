@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,14 +110,14 @@ class Fit:
         device: torch.device,
         init: Path | None = None,
         edge: float,
-        data: str,
+        origin: Mapping[str, Any],
     ) -> None:
         """Train on `train`, judge on `dev`, write everything into the folder `output`.
 
-        data: what the card says of the training data. init: weights to start from; they must fit the network.
+        origin: what the card says of data, command and code. init: weights to start from; they must fit the network.
         """
         self.train, self.dev, self.output, self.device = train, dev, output, device
-        self.config, self.loss_config, self.augmentation, self.data = config, loss_config, augmentation, data
+        self.config, self.loss_config, self.augmentation, self.origin = config, loss_config, augmentation, origin
         torch.manual_seed(config.seed)
         skeleton = SKELETON if network.joints == JOINT_COUNT else f"joints{network.joints}"
         self.kept = HandNetwork(
@@ -172,7 +172,7 @@ class Fit:
     def card(self, result: Evaluation | None) -> dict[str, Any]:
         """What the JSON card says of these weights."""
         card: dict[str, Any] = {
-            "data": self.data,
+            **self.origin,
             "samples_seen": self.epoch * len(self.train) + self.position,
             "steps": self.step,
             "minutes": round(self.elapsed / 60, 1),
