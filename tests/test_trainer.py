@@ -264,7 +264,8 @@ def test_a_network_learns_real_frames_by_heart(tmp_path):
     config = FitConfig(epochs=150, batch_size=10, bf16=False, workers=0, learning_rate=1e-2, ema=0.9, warmup=10)
     fit = Fit(
         samples, None, tmp_path, network, name="nyu", config=config,
-        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3, origin={"data": "nyu"},
+        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3,
+        origin={"data": "nyu"},
     )  # fmt: skip
     before = evaluate(fit.kept, samples, torch.device("cpu")).mean_mm
     fit.run()

@@ -134,13 +134,11 @@ def run_fit(options: argparse.Namespace) -> int:
         loss_config = LossConfig(name="heatmap", sigma=1.7 * network.output_size / 44)
     else:
         loss_config = LossConfig()
-    data = f"simulated hands, seed {train.seed}, {train.views} views of each" if simulated else Path(options.train).name
-    origin = {
-        "data": data,
-        "init": str(options.init) if options.init else None,
-        "command": command(),
-        "commit": commit(),
-    }
+    data = Path(options.train).name
+    if isinstance(train, SyntheticSamples):
+        data = f"simulated hands, seed {train.seed}, {train.views} views of each"
+    init = str(options.init) if options.init else None
+    origin = {"data": data, "init": init, "command": command(), "commit": commit()}
     fit = Fit(
         train,
         dev,
