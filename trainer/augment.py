@@ -39,7 +39,7 @@ class Augmentation:
 PAPER = Augmentation(roll=math.radians(40), scale=0.2, shift=8 / 44)
 """V2V-PoseNet, section 5.2: +-40 degrees in the image plane, 0.8 to 1.2, +-8 voxels of 88."""
 
-SIMULATED = Augmentation(roll=math.pi / 6, scale=0.08, shift_sd=0.075, drop=0.5, holes=2, mirrored=0.12)
+SIMULATED = Augmentation(roll=math.pi / 6, scale=0.08, shift_sd=0.075, drop=0.5, holes=2, mirrored=0.18)
 """For simulated hands, which come in all rotations and sizes already. The shifts are the errors of a live cube, about
 1 cm an axis."""
 

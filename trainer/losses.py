@@ -27,7 +27,7 @@ class LossConfig:
     name: LossName = "integral"
     sigma: float = 0.8
     distance: float = 20.0
-    presence: float = 0.5
+    presence: float = 2.0
 
     @property
     def decode(self) -> Decode:
