@@ -29,6 +29,8 @@ from tracker.tracking.track import Track, seen
 
 FEWEST_POINTS: Final = 80
 """A cube with fewer points than this holds nothing."""
+FAST: Final = 0.05
+"""A hand that is further (metres) from where it was expected is searched for in the whole image, too."""
 JUMP: Final = 0.25
 """A hand that is found this near (metres) to where one was just lost is the same hand."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
@@ -118,10 +120,12 @@ class Tracker:
         """
         self._ms = {"segment": 0.0, "voxelise": 0.0, "network": 0.0}
         chosen = self._follow(frame)
-        missing = self.config.hands - len(chosen)
-        lost = [track for track in self._tracks if all(track is not kept for kept, _ in chosen)]
-        if missing and (not chosen or lost or self._frames % self.config.search_every == 0):
-            chosen += self._search(frame, missing, [estimate for _, estimate in chosen], lost)
+        sure = [(track, estimate) for track, estimate in chosen if self._is_sure(frame, track, estimate)]
+        unsure = [track for track in self._tracks if all(track is not other for other, _ in sure)]
+        missing = self.config.hands - len(sure)
+        if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
+            found = self._search(frame, missing, [estimate for _, estimate in sure], unsure)
+            chosen = _better_of(chosen, found)
         self._frames += 1
         hands = self._settle(frame, chosen)
         published = time.time_ns()
@@ -163,10 +167,20 @@ class Tracker:
                 chosen.append((followed, estimate))
         return chosen
 
+    def _is_sure(self, frame: DepthFrame, track: Track, estimate: Estimate) -> bool:
+        """Whether a followed hand needs no second look: the network believes in it, and it is where it should be.
+
+        One that made a leap may have been cut off where its old place ended.
+        """
+        return estimate.presence >= self.config.accept and track.distance(estimate.joints, frame.captured_ns) < FAST
+
     def _search(
-        self, frame: DepthFrame, missing: int, known: Sequence[Estimate], lost: Sequence[Track]
+        self, frame: DepthFrame, missing: int, known: Sequence[Estimate], unsure: Sequence[Track]
     ) -> list[tuple[Track, Estimate]]:
-        """Look for `missing` hands in the whole image, apart from the known ones."""
+        """Look for `missing` hands in the whole image, apart from the known ones.
+
+        A hand that is found near an unsure track continues it; others are new.
+        """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
         with self._timed("segment"):
@@ -176,7 +190,7 @@ class Tracker:
         plausible = [pair.best for pair in looked if pair.best.presence >= self.config.keep]
         again = [(cube_center(estimate.joints), estimate.candidate.mask) for estimate in plausible]
         chosen = []
-        left_over = list(lost)
+        left_over = list(unsure)
         for pair in self._both_sides(frame, again):
             best = pair.best
             if best.presence < self.config.accept:
@@ -243,3 +257,14 @@ class Tracker:
             )
             for track, estimate in chosen
         )
+
+
+def _better_of(
+    followed: Sequence[tuple[Track, Estimate]], found: Sequence[tuple[Track, Estimate]]
+) -> list[tuple[Track, Estimate]]:
+    """One estimate per track: the likelier of where it was followed to and where it was found."""
+    best = {track.id: (track, estimate) for track, estimate in followed}
+    for track, estimate in found:
+        if track.id not in best or estimate.odds > best[track.id][1].odds:
+            best[track.id] = (track, estimate)
+    return list(best.values())

@@ -13,6 +13,8 @@ from tracker.tracking.one_euro import FilterConfig, OneEuro
 
 VOTE_LIMIT = 6.0
 """Log odds at which a side is certain; bounds how long a wrong belief can last."""
+FASTEST = 3.0
+"""Metres a second."""
 VISIBLE_BEHIND = 0.030
 """A joint is seen if the surface before it is at most this many metres nearer than the joint's centre."""
 VISIBLE_BEFORE = 0.020
@@ -71,7 +73,9 @@ class Track:
         """Take this frame's joints (21, 3); returns them filtered."""
         if self.joints is not None and time_ns > self._time_ns:
             velocity = (cube_center(joints) - cube_center(self.joints)) / ((time_ns - self._time_ns) * 1e-9)
-            self._motion = 0.5 * self._motion + 0.5 * np.clip(velocity, -3, 3)
+            # Faster than any hand: frames are missing, or the hand was found anew; its motion is not known.
+            known = np.linalg.norm(velocity) < FASTEST
+            self._motion = 0.5 * self._motion + 0.5 * velocity if known else np.zeros(3)
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
