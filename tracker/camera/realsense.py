@@ -302,8 +302,8 @@ class RealSenseCamera(Camera):
 def _choose_serial(serial: str | None, found: Sequence[RealSenseInfo]) -> str:
     if not found:
         raise CameraError(
-            f"no RealSense {serial or 'camera'} is plugged in (lsusb shows what the computer sees; on Linux a camera needs the udev "
-            "rules of the SDK to be found); without one use --camera simulated, or a recording"
+            f"no RealSense {serial or 'camera'} is plugged in (lsusb shows what the computer sees; on Linux a camera "
+            "needs the udev rules of the SDK to be found); without one use --camera simulated, or a recording"
         )
     serials = [info.serial for info in found]
     if serial is not None and serial not in serials:
