@@ -29,6 +29,9 @@ from tracker.tracking.track import Track, seen
 
 FEWEST_POINTS: Final = 80
 """A cube with fewer points than this holds nothing."""
+OTHER_HAND: Final = 1.0
+"""Log odds, per comparison, that a second hand is of the other side; less than what a clear view says."""
+CERTAIN_SIDE: Final = 0.9
 FAST: Final = 0.05
 """A hand that is further (metres) from where it was expected is searched for in the whole image, too."""
 JUMP: Final = 0.25
@@ -161,11 +164,18 @@ class Tracker:
             followed, vote = pair.candidate.track, pair.right_minus_left
             assert followed is not None
             if vote is not None:
-                followed.vote(vote)
+                followed.vote(vote + self._prior(followed))
             estimate = pair.of_side(followed.side)
             if estimate is not None and estimate.presence >= self.config.keep:
                 chosen.append((followed, estimate))
         return chosen
+
+    def _prior(self, track: Track) -> float:
+        """Log odds for a right hand from the other hand: two hands are mostly one person's left and right."""
+        others = [other for other in self._tracks if other is not track]
+        if len(others) != 1 or others[0].side_confidence < CERTAIN_SIDE:
+            return 0.0
+        return -OTHER_HAND if others[0].side == "right" else OTHER_HAND
 
     def _is_sure(self, frame: DepthFrame, track: Track, estimate: Estimate) -> bool:
         """Whether a followed hand needs no second look: the network believes in it, and it is where it should be.

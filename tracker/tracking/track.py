@@ -11,7 +11,7 @@ from tracker.camera.frame import DepthFrame, Side
 from tracker.hand.cube import Cube, cube_center
 from tracker.tracking.one_euro import FilterConfig, OneEuro
 
-VOTE_LIMIT = 6.0
+VOTE_LIMIT = 8.0
 """Log odds at which a side is certain; bounds how long a wrong belief can last."""
 FASTEST = 3.0
 """Metres a second."""
@@ -47,8 +47,9 @@ class Track:
 
     def vote(self, right_minus_left: float) -> None:
         """Count a comparison of both hypotheses (log odds for a right hand); may change the side."""
-        # Frames are alike, so each counts for little; the sum decides.
-        self.side_vote = float(np.clip(0.9 * self.side_vote + 0.5 * right_minus_left, -VOTE_LIMIT, VOTE_LIMIT))
+        # Frames are alike, so each counts for little; the sum decides. A fist, which says little, must not outvote the
+        # open hand that it was a moment ago.
+        self.side_vote = float(np.clip(0.98 * self.side_vote + 0.3 * right_minus_left, -VOTE_LIMIT, VOTE_LIMIT))
         side: Side = "right" if self.side_vote >= 0 else "left"
         if side != self.side and abs(self.side_vote) > 0.5:
             self.side = side
