@@ -55,7 +55,7 @@ class TrackerConfig:
     keep: float = 0.25
     patience: int = 5
     side_frames: int = 6
-    side_every: int = 12
+    side_every: int = 30
     search_every: int = 5
     filter: FilterConfig | None = field(default_factory=FilterConfig)
 
@@ -227,7 +227,7 @@ class Tracker:
 
     def _estimate(self, frame: DepthFrame, candidates: Sequence[Candidate]) -> list[Pair]:
         """Run the network on the candidates that hold enough points."""
-        with self._timed("voxelise"):
+        with self._timed("voxelise"), _one_thread():
             clouds = [crop(frame, candidate.cube, candidate.mask) for candidate in candidates]
             kept = [number for number, cloud in enumerate(clouds) if len(cloud) >= FEWEST_POINTS]
             if not kept:
@@ -267,6 +267,17 @@ class Tracker:
             )
             for track, estimate in chosen
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: waking others takes longer than a hand's voxels, and they get in the engine's way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _better_of(

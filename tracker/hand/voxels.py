@@ -28,8 +28,8 @@ def voxelise(points: Tensor, sample: Tensor, batch: int, size: int, out: Tensor 
         out = torch.zeros((batch, size, size, size), dtype=torch.uint8, device=points.device)
     else:
         out.zero_()
-    index = voxel_index(points, size)
-    inside = ((index >= 0) & (index < size)).all(dim=1)
-    flat = ((sample * size + index[:, 0]) * size + index[:, 1]) * size + index[:, 2]
-    out.view(-1)[flat[inside]] = 1
+    x, y, z = voxel_index(points, size).unbind(dim=1)
+    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size) & (z >= 0) & (z < size)
+    flat = ((sample * size + x) * size + y) * size + z
+    out.view(-1).index_fill_(0, flat[inside], 1)
     return out
