@@ -73,6 +73,7 @@ def draw_sheet(options: argparse.Namespace) -> None:
                 tiles.append(picture)
     if not tiles:
         raise TrackerError(f"{options.camera} has no frames")
+    drawn = len(tiles)
     blank = np.zeros_like(tiles[0])
     columns = min(options.columns, len(tiles))
     tiles += [blank] * (-len(tiles) % columns)
@@ -83,4 +84,4 @@ def draw_sheet(options: argparse.Namespace) -> None:
         written = False
     if not written:
         raise TrackerError(f"{path} cannot be written: does its folder exist?")
-    print(f"{path}: {len(tiles)} frames of {camera.name}")
+    print(f"{path}: {drawn} frames of {camera.name}")
