@@ -46,6 +46,10 @@ def open_realsense_recording(path: Path, realtime: bool = False) -> PlaybackCame
     return PlaybackCamera(path.stem, replay.frames(), realtime, release=replay.close)
 
 
+STOP_S = 1.0
+"""Time that the SDK is given to stop at the end of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Broken:
     """Stands in the queue for a frame that could not be taken over."""
@@ -70,6 +74,7 @@ class _Replay:
         self._clock = DeviceClock()
         self._ahead: queue.Queue[DepthFrame | _Broken] = queue.Queue(AHEAD_FRAMES)
         self._closing = threading.Event()
+        self._ended = False
         try:
             # The device only lives as long as its context is held.
             self._context = rs.context()
@@ -95,12 +100,19 @@ class _Replay:
                     f"{self._path} is damaged after {last}: only {count} of its {self._expected} frames can be read"
                 )
             last = f"frame {frame.number}"
+            self._ended = count + 1 == self._expected
             yield RecordedFrame(frame.captured_ns, partial(_receive, frame))
 
     def close(self) -> None:
         """Stop the SDK's thread and give the file back."""
         atexit.unregister(self.close)
         self._closing.set()
+        # At the end of the file the SDK's thread stops the sensor itself; stopping it at the same time crashes.
+        deadline = time.monotonic() + STOP_S
+        while self._ended and time.monotonic() < deadline:
+            if self._playback.current_status() == self._rs.playback_status.stopped:
+                break
+            time.sleep(0.005)
         try:
             self._sensor.stop()
             self._sensor.close()
