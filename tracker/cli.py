@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -21,12 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
-    options = _parser().parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tracker").setLevel(logging.INFO)
     try:
+        options = _parser().parse_args(words)
         return int(options.action(options))
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (`head`, say) has seen enough. Python flushes at exit and would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -96,10 +106,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, is {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, is {text}")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -112,7 +121,6 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
         tracker = open_things.enter_context(
@@ -120,12 +128,12 @@ def _run(options: argparse.Namespace) -> int:
         )
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
         publisher = open_things.enter_context(Publisher(options.bind, camera.name))
-        output = open_things.enter_context(JsonLines(options.output)) if options.output else None
         recorder = None
         if options.record:
             # A source that waits loses no frame to a slow disk either.
             recorder = open_recorder(options.record, camera.name, lossless=not camera.live)
             open_things.enter_context(recorder)
+        output = open_things.enter_context(JsonLines(options.output)) if options.output else None
         view: View | None = None
         if options.view:
             from tracker.view import LiveView
@@ -154,7 +162,7 @@ def _cameras(options: argparse.Namespace) -> int:
     from tracker.camera import list_cameras
 
     for line in list_cameras():
-        print(line)
+        print(line, flush=True)
     return 0
 
 

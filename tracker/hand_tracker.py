@@ -205,10 +205,9 @@ class Tracker:
             best = pair.best
             if best.presence < self.config.accept:
                 continue
-            again_seen = [t for t in left_over if t.distance(best.joints, frame.captured_ns) < JUMP]
-            if again_seen:
-                track = again_seen[0]
-                left_over.remove(track)
+            away = [track.distance(best.joints, frame.captured_ns) for track in left_over]
+            if away and min(away) < JUMP:
+                track = left_over.pop(away.index(min(away)))
                 best = pair.of_side(track.side) or best
             else:
                 track = Track(self._next_id, pair.right_minus_left or 0.0, self.config.filter)
@@ -260,7 +259,7 @@ class Tracker:
                 id=track.id,
                 side=track.side,
                 side_confidence=track.side_confidence,
-                confidence=estimate.presence,
+                confidence=estimate.hand_confidence,
                 joints=track.update(estimate.joints, frame.captured_ns),
                 joint_confidence=estimate.confidence,
                 joint_tracked=seen(frame, estimate.joints, estimate.confidence),

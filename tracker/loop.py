@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 1.0
+READ_SECONDS = 10.0
+"""A recording on a slow disk may take so long for a frame."""
 
 
 class View(Protocol):
@@ -55,12 +57,24 @@ def run(
     summary = Summary()
     window = LatencyWindow()
     started = next_status = time.monotonic()
+    silent = False
     with ExitStack() as closing:
         if live_line is not None:
             closing.callback(live_line.close)
         try:
             while frames is None or summary.frames < frames:
-                frame = _next_frame(camera)
+                try:
+                    # Not longer than a second, so that the status goes out while an unplugged camera is waited for.
+                    frame = camera.read(STATUS_SECONDS if camera.live else READ_SECONDS)
+                except CameraTimeout as error:
+                    if not camera.live:
+                        raise
+                    if not silent:
+                        log.warning("%s; waiting for it", error)
+                    silent = True
+                    publisher.status(_status(camera, tracker, window, time.monotonic(), started))
+                    continue
+                silent = False
                 if frame is None:
                     break
                 if recorder is not None:
@@ -82,19 +96,6 @@ def run(
         except KeyboardInterrupt:
             pass
     return summary
-
-
-def _next_frame(camera: Camera) -> DepthFrame | None:
-    silent = False
-    while True:
-        try:
-            return camera.read()
-        except CameraTimeout as error:
-            if not camera.live:
-                raise
-            if not silent:
-                log.warning("%s; waiting for it", error)
-            silent = True
 
 
 def _status(camera: Camera, tracker: Tracker, window: LatencyWindow, now: float, started: float) -> StatusMessage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,16 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("train", help="an HDF5 file, or `synthetic` for a stream of simulated hands")
     fit.add_argument("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints and the log")
     fit.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
-    fit.add_argument("--input-size", type=int, help="edge of the grid in voxels, to learn on coarser ones first")
+    fit.add_argument("--input-size", type=positive, help="edge of the grid in voxels, to learn on coarser ones first")
     fit.add_argument("--loss", default="integral", choices=("integral", "heatmap"))
-    fit.add_argument("--epochs", type=int, default=10)
-    fit.add_argument("--epoch-samples", type=int, default=20_000, help="samples that make an epoch of `synthetic`")
-    fit.add_argument("--views", type=int, default=1, help="how often each sample of `synthetic` comes (default: 1)")
+    fit.add_argument("--epochs", type=positive, default=10)
+    fit.add_argument("--epoch-samples", type=positive, default=20_000, help="samples that make an epoch of `synthetic`")
+    fit.add_argument(
+        "--views", type=positive, default=1, help="how often each sample of `synthetic` comes (default: 1)"
+    )
     fit.add_argument("--minutes", type=float, help="train by the clock instead of for --epochs")
-    fit.add_argument("--batch-size", type=int, default=8)
+    fit.add_argument("--batch-size", type=positive, default=8)
     fit.add_argument("--learning-rate", type=float, default=1.5e-3)
     fit.add_argument("--dev", help="HDF5 file, or `synthetic`, to judge on (default: synthetic for synthetic)")
-    fit.add_argument("--dev-samples", type=int, default=512, help="samples of a `synthetic` --dev")
+    fit.add_argument("--dev-samples", type=positive, default=512, help="samples of a `synthetic` --dev")
     fit.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
     fit.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
     fit.add_argument("--checkpoint-minutes", type=float, default=5.0, help="at most this much work is lost")
@@ -46,13 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     judge = commands.add_parser("evaluate", help="mean joint error of a weights file on data")
     judge.add_argument("weights", help="a .safetensors file or the name of shipped weights")
     judge.add_argument("data", help="an HDF5 file, or `synthetic`")
-    judge.add_argument("--samples", type=int, default=1000, help="samples of `synthetic`")
+    judge.add_argument("--samples", type=positive, default=1000, help="samples of `synthetic`")
     judge.add_argument("--seed", type=int, default=1, help="seed of `synthetic`; training uses even ones")
     for command in (fit, judge):
         command.add_argument("--device", default="auto", help="auto | cpu | cuda[:N]")
         command.add_argument("--data-label", default="real_voxels", metavar="KEY")
         command.add_argument("--cubes-label", default="cube", metavar="KEY")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run_fit(options) if options.command == "fit" else run_evaluate(options)
     except (TrackerError, ValueError) as error:
@@ -63,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; --resume goes on", file=sys.stderr)
         return 130
     return 1
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, is {text}")
+    return int(text)
 
 
 def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, views: int = 1) -> SampleSource:
@@ -116,6 +127,8 @@ def run_fit(options: argparse.Namespace) -> int:
     from trainer.fit import Fit, FitConfig
     from trainer.losses import LossConfig
 
+    if not options.resume and (options.output / "checkpoint.pt").exists():
+        raise DataError(f"{options.output} holds a run already: go on with --resume, or give another folder")
     train = open_samples(options.train, options, options.epoch_samples, 2 * options.seed, options.views)
     simulated = isinstance(train, SyntheticSamples)
     dev_name = options.dev or ("synthetic" if simulated else None)
@@ -164,6 +177,10 @@ def run_fit(options: argparse.Namespace) -> int:
     )
     if options.resume:
         fit.resume()
+        if fit.progress >= 1:
+            print(
+                f"the run in {options.output} is finished: more --epochs or --minutes train it further", file=sys.stderr
+            )
     fit.run()
     return 0
 

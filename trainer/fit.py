@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,19 @@ class FitConfig:
             raise ValueError("epochs and batch_size must be at least 1, learning_rate above 0")
         if self.minutes is not None and self.minutes <= 0:
             raise ValueError(f"minutes must be above 0, is {self.minutes}")
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C does nothing here, and nothing ever in processes that are started here: it is for this process alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class EpochSampler(Sampler[int]):
@@ -230,13 +246,14 @@ class Fit:
                     self.save()
                     last_save = self.elapsed
         except KeyboardInterrupt:
-            self.save()
+            with interrupts_ignored():
+                self.save()
             raise
 
-    def _batches(self) -> DataLoader[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         stream = isinstance(self.train, SyntheticSamples)
         sampler = EpochSampler(len(self.train), self.epoch, self.position, self.config.seed, stream)
-        return DataLoader(
+        loader: DataLoader[Batch] = DataLoader(
             self.train,  # type: ignore[arg-type]
             batch_size=self.config.batch_size,
             sampler=sampler,
@@ -245,6 +262,9 @@ class Fit:
             prefetch_factor=4 if self.config.workers else None,
             multiprocessing_context="spawn" if self.config.workers else None,
         )
+        # A worker that dies of Ctrl-C would break the checkpoint that is then written.
+        with interrupts_ignored():
+            return iter(loader)
 
     def _train_step(self, batch: Batch) -> float:
         rate = self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup)

@@ -91,10 +91,7 @@ def _is_unfinished(path: Path) -> bool:
 
 def _read_header(file: h5py.File, path: Path) -> RecordingHeader:
     if file.attrs.get("format") != FORMAT:
-        raise CameraError(
-            f"{path} is an HDF5 file, but no depth recording (those are written by --record FILE.h5; "
-            "training files are looked at with `python -m trainer inspect`)"
-        )
+        raise CameraError(f"{path} is an HDF5 file, but no depth recording (those are written by --record FILE.h5)")
     if file.attrs.get("version") != VERSION:
         raise CameraError(
             f"{path} has format version {file.attrs.get('version')}, this program reads {VERSION}: update it"

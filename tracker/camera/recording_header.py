@@ -23,6 +23,13 @@ class RecordingHeader:
             raise ValueError("a recording needs a name: pass the name of the camera")
         if not (math.isfinite(self.depth_scale) and self.depth_scale > 0):
             raise ValueError(f"depth_scale must be a positive number of metres per unit, is {self.depth_scale}")
+        k = self.intrinsics
+        if not 1e-6 <= self.depth_scale <= 0.1:
+            raise ValueError(f"depth_scale is in metres per unit, 0.001 for millimetres; {self.depth_scale} cannot be")
+        if not (k.width / 10 <= k.fx <= k.width * 20 and k.width / 10 <= k.fy <= k.width * 20):
+            raise ValueError(f"fx and fy are in pixels; {k.fx}, {k.fy} cannot be, at a width of {k.width}")
+        if not (-k.width <= k.cx <= 2 * k.width and -k.height <= k.cy <= 2 * k.height):
+            raise ValueError(f"cx and cy are in pixels; {k.cx}, {k.cy} cannot be, at {k.width}x{k.height}")
 
     def entries(self) -> dict[str, str | int | float]:
         """The entries as they are written to files."""

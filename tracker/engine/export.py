@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.output)
     if path.suffix != SUFFIXES[args.format] and args.format == "openvino":
         raise EngineError(f"OpenVINO wants the suffix .xml: --output {path.with_suffix('.xml')}")
+    if path.is_file() and path.suffix != SUFFIXES[args.format]:
+        raise EngineError(f"{path} is there and does not end in {SUFFIXES[args.format]}: it is not replaced")
     source = find_weights(args.model)
     network = load_weights(source)
     if args.format == "tensorrt":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class HandNetworkConfig:
     def __post_init__(self) -> None:
         if not 0.05 <= self.edge <= 1.0:
             raise ValueError(f"edge must be a cube edge in metres between 0.05 and 1, is {self.edge}")
+        if len(self.calibration) != 2 or not all(isinstance(v, int | float) and isfinite(v) for v in self.calibration):
+            raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
 
 
 class HandNetwork(nn.Module):

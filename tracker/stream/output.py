@@ -14,12 +14,16 @@ class JsonLines:
     """Writes one message per line. Use it in a `with` block or call `close`.
 
     Every line goes to the system as soon as it is written: a run that is killed leaves whole lines behind.
-    An existing file is replaced. Raises StreamError if the file cannot be made, or the disk is full; what was written
-    until then stays.
+    An existing .jsonl file is replaced, another is not. Raises StreamError if the file cannot be made, or the disk is
+    full; what was written until then stays.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_file() and self.path.suffix != ".jsonl":
+            raise StreamError(
+                f"{self.path} is there and does not end in .jsonl: it is not replaced, choose another file"
+            )
         try:
             self._file = FileIO(self.path, "w")
         except FileNotFoundError as error:

@@ -78,7 +78,12 @@ class LiveLine:
         if now < self._next:
             return
         self._next = now + (REDRAW_SECONDS if self._terminal else PLAIN_SECONDS)
-        text = format_live(message, window.rate(now))
+        try:
+            self._show(format_live(message, window.rate(now)))
+        except OSError:
+            self._next = math.inf  # nobody reads it any more, which is no reason to stop tracking
+
+    def _show(self, text: str) -> None:
         if self._terminal:
             # One column is left free: a full line would make some terminals scroll.
             text = text[: shutil.get_terminal_size().columns - 1]
