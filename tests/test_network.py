@@ -171,3 +171,9 @@ def test_shipped_weights_load(path: Path) -> None:
     network = load_weights(path)
     assert network.config.skeleton == "hand21"
     assert network.config.v2v.joints == 21
+
+
+@pytest.mark.parametrize("calibration", [("a", "b"), (1.0,), (float("nan"), 0.0)])
+def test_a_calibration_that_is_none_is_refused(calibration):
+    with pytest.raises(ValueError, match="calibration"):
+        HandNetworkConfig(v2v=V2VConfig(), calibration=calibration)

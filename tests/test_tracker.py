@@ -181,6 +181,9 @@ GOOD = '{"name": "x", "width": 64, "height": 48, "fx": 60, "fy": 60, "cx": 32, "
         (["--camera", "notes.txt"], "notes.txt"),
         (["--camera", "bad_json"], "camera.json"),
         (["--camera", "bad_focal"], "f"),
+        (["--camera", "bad_scale"], "depth_scale is in metres"),
+        (["--camera", "bad_center"], "cx and cy"),
+        (["--camera", "simulated", "--output", "notes.txt"], "not replaced"),
         (["--camera", "simulated", "--model", "none.safetensors"], "no weights file"),
         (["--camera", "simulated", "--model", "notes.txt"], "safetensors"),
         (["--camera", "simulated", "--model", "v2v"], "v2v"),
@@ -198,6 +201,8 @@ def test_bad_input_is_one_clear_line(words, message, tmp_path, monkeypatch, caps
     (tmp_path / "notes.txt").write_text("hello")
     folder_with(tmp_path, "{").rename(tmp_path / "bad_json")
     folder_with(tmp_path, GOOD.replace('"fx": 60', '"fx": -60')).rename(tmp_path / "bad_focal")
+    folder_with(tmp_path, GOOD.replace("0.001", "1")).rename(tmp_path / "bad_scale")
+    folder_with(tmp_path, GOOD.replace('"cx": 32', '"cx": 1e300')).rename(tmp_path / "bad_center")
     start = time.monotonic()
     with Publisher("tcp://127.0.0.1:*", "other") as other:
         words = [other.endpoint if word == "TAKEN" else word for word in words]

@@ -218,6 +218,15 @@ def test_resuming_is_the_same_as_never_stopping(tmp_path):
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
 
 
+def test_a_run_is_not_overwritten_by_mistake(tmp_path, capsys):
+    write_h5(tmp_path / "a.h5")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"hours of work")
+    assert main(["fit", str(tmp_path / "a.h5"), str(tmp_path / "out")]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == b"hours of work"
+
+
 def test_a_damaged_checkpoint_is_told(tmp_path):
     with pytest.raises(DataError, match="nothing to resume"):
         load_checkpoint(tmp_path, torch.device("cpu"))
