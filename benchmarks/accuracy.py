@@ -23,6 +23,7 @@ from tracker.camera.frame import HandTruth
 from tracker.errors import TrackerError
 from tracker.hand.skeleton import JOINT_NAMES
 from tracker.stream.message import Hand
+from trainer.evaluate import calibration_error
 
 FAR = 0.10
 """Metres: a published hand whose joints are further from every true hand than this on average is a false hand."""
@@ -93,10 +94,9 @@ def report(tally: Tally) -> list[str]:
     errors = np.stack(tally.errors) * 1000
     centred = np.stack(tally.centred) * 1000
     known = np.isfinite(errors)
-    p, right = np.stack(tally.confidence)[known], errors[known] <= 10
+    confidence = np.stack(tally.confidence)
+    p, right = confidence[known], errors[known] <= 10
     tracked = np.stack(tally.tracked)
-    bins = np.minimum((p * 10).astype(int), 9)
-    gap = sum(abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
     lines += [
         f"id changes                 {changes}",
         f"hands under their main id  {100 * stable / max(tally.true_hands, 1):.1f} % of the true hands",
@@ -106,7 +106,7 @@ def report(tally: Tally) -> list[str]:
         f"  of joints that are seen  {np.nanmean(np.where(tracked, errors, np.nan)):.1f} mm",
         f"  of inferred joints       {np.nanmean(np.where(tracked, np.nan, errors)) if (~tracked).any() else 0:.1f} mm",
         f"share within 10 mm         {100 * right.mean():.1f} %, mean confidence {100 * p.mean():.1f} %",
-        f"calibration error          {gap:.3f}",
+        f"calibration error          {calibration_error(confidence, errors):.3f}",
         "mean error of each joint, mm:",
     ]
     each = np.nanmean(np.where(np.isfinite(errors).any(axis=0), errors, 0), axis=0)
