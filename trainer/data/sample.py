@@ -19,12 +19,17 @@ class Sample:
     points: (n, 3) float32, cube coordinates x y z; points a little outside [-1, 1] are welcome, augmentation may bring
     them in. joints: (J, 3) float32, cube coordinates, NaN where not known. edge: cube edge in metres.
     presence: False where the cube holds no hand (its joints are all NaN).
+    center: of the cube, metres, camera frame; None where the file does not tell. mirrored: a left hand, whose points
+    and joints are given as those of its mirror image in the plane x = center x. name: of the frame in its data set.
     """
 
     points: NDArray[np.float32]
     joints: NDArray[np.float32]
     edge: float
     presence: bool = True
+    center: tuple[float, float, float] | None = None
+    mirrored: bool = False
+    name: str = ""
 
 
 class SampleSource(Protocol):
@@ -39,25 +44,31 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B samples: points (P, 3), sample (P,) int64 telling whose; joints (B, J, 3); edge (B,); presence (B,) float."""
+    """B samples.
+
+    points: (P, 3) cube coordinates. sample: (P,) int64, which sample a point is of, ascending. joints: (B, J, 3).
+    edge: (B,) metres. presence: (B,) float. key: (B,) int64, what the random numbers of each sample's augmentation are
+    made from, so that they do not depend on what else is in the batch, nor on the device.
+    """
 
     points: Tensor
     sample: Tensor
     joints: Tensor
     edge: Tensor
     presence: Tensor
+    key: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        parts = (self.points, self.sample, self.joints, self.edge, self.presence)
+        parts = (self.points, self.sample, self.joints, self.edge, self.presence, self.key)
         return Batch(*(part.to(device, non_blocking=True) for part in parts))
 
     def __len__(self) -> int:
         return len(self.edge)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of any number of points to one batch."""
+def collate(samples: Sequence[Sample], keys: Sequence[int] | None = None) -> Batch:
+    """Samples of any number of points to one batch. keys: see `Batch`; 0, 1, 2, ... if None."""
     counts = torch.tensor([len(sample.points) for sample in samples])
     return Batch(
         points=torch.from_numpy(np.concatenate([sample.points for sample in samples]).astype(np.float32, copy=False)),
@@ -65,4 +76,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         joints=torch.from_numpy(np.stack([sample.joints for sample in samples]).astype(np.float32, copy=False)),
         edge=torch.tensor([sample.edge for sample in samples], dtype=torch.float32),
         presence=torch.tensor([float(sample.presence) for sample in samples]),
+        key=torch.arange(len(samples)) if keys is None else torch.tensor(keys, dtype=torch.int64),
     )

@@ -1,0 +1,77 @@
+"""Arguments and look-ups that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracker.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.data.sample import SampleSource
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, is {text}")
+    return int(text)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--data-label` and `--cubes-label`, the keys of HDF5 files."""
+    parser.add_argument("--data-label", default="real_voxels", metavar="KEY", help="of the voxels in an HDF5 file")
+    parser.add_argument("--cubes-label", default="cube", metavar="KEY", help="of the cube edges in an HDF5 file")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
+
+
+def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, views: int = 1) -> SampleSource:
+    """The samples that an argument names: `synthetic` (`count` of them, by `seed`), or an HDF5 file by its path.
+
+    Raises DataError.
+    """
+    from trainer.data.hdf5 import Hdf5Samples
+    from trainer.data.synthetic import SyntheticSamples
+
+    if name == "synthetic":
+        return SyntheticSamples(count, seed, views=views)
+    return Hdf5Samples(Path(name), options.data_label, options.cubes_label)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `--device` names. Raises DataError if it is not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def command_line() -> str:
+    """The command line of this process, as a person would type it."""
+    return shlex.join(["python", "-m", "trainer", *sys.argv[1:]])
+
+
+def commit() -> str | None:
+    """The commit that this code was checked out at; None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
