@@ -8,29 +8,38 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trainer.counter import normal, split, uniform
 from trainer.data.sample import Batch
+
+OUTSIDE = 9.0
+"""Where dropped points are put: outside every cube. Taking them out would make a GPU wait to learn how many are left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How far samples are varied; all zero varies nothing.
 
-    roll: in-plane rotation, +- radians. scale: +- share of the size. shift: +- cube coordinates, uniform per axis.
-    shift_sd: normal, cube coordinates. drop: share of the points dropped at most.
+    roll: in-plane rotation, +- radians. rotation: about an axis of any direction, up to this many radians; a camera
+    would see other sides of the hand, so little of it goes a long way. scale: +- share of the size.
+    shift: +- cube coordinates, uniform per axis. shift_sd: normal, cube coordinates.
+    jitter: standard deviation of noise on each point, metres. drop: share of the points dropped at most.
     holes: balls of points removed at most.
     mirrored: share of samples turned into left hands, which a network that sees right hands only must refuse.
     """
 
     roll: float = 0.0
+    rotation: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
     shift_sd: float = 0.0
+    jitter: float = 0.0
     drop: float = 0.0
     holes: int = 0
     mirrored: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.roll, self.scale, self.shift, self.shift_sd, self.drop, self.holes, self.mirrored) < 0:
+        amounts = (self.roll, self.rotation, self.scale, self.shift, self.shift_sd, self.jitter, self.drop)
+        if not all(math.isfinite(amount) and amount >= 0 for amount in (*amounts, self.holes, self.mirrored)):
             raise ValueError(f"augmentation amounts must not be negative: {self}")
         if self.scale >= 1 or self.drop > 1 or self.mirrored > 1:
             raise ValueError(f"scale must be below 1, drop and mirrored at most 1: {self}")
@@ -44,42 +53,67 @@ SIMULATED = Augmentation(roll=math.pi / 6, scale=0.08, shift_sd=0.075, drop=0.5,
 1 cm an axis."""
 
 
-def augment(batch: Batch, how: Augmentation, generator: torch.Generator) -> Batch:
-    """Vary a batch. Points and joints move together; generator: on the device of the batch."""
-    device = batch.points.device
-    size = len(batch)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device) * 2 - 1
-
-    angle = uniform(size) * how.roll
-    factor = 1 + uniform(size) * how.scale
-    cos, sin = torch.cos(angle) * factor, torch.sin(angle) * factor
-    zero = torch.zeros_like(cos)
-    # Row vectors times this matrix: rotation about z, and the scale.
-    matrix = torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, factor], dim=1).view(size, 3, 3)
-    shift = uniform(size, 3) * how.shift
-    shift = shift + torch.randn((size, 3), generator=generator, device=device) * how.shift_sd
-    mirrored = torch.rand(size, generator=generator, device=device) < how.mirrored
+def augment(batch: Batch, how: Augmentation) -> Batch:
+    """Vary a batch. Points and joints move together; what happens to a sample depends on its key alone."""
+    key = batch.key
+    roll, size, mirror, share = (2 * uniform(split(key, 0), 4) - 1).unbind(1)
+    factor = 1 + size * how.scale
+    matrix = _roll(roll * how.roll) * factor[:, None, None]
+    if how.rotation:
+        matrix = _turn(split(key, 1), how.rotation) @ matrix
+    mirrored = (mirror + 1) / 2 < how.mirrored
+    # Row vectors times these matrices; a mirrored hand's x changes its sign.
     matrix = torch.cat([matrix[:, :, :1] * (1 - 2 * mirrored.float())[:, None, None], matrix[:, :, 1:]], dim=2)
+    shift = (2 * uniform(split(key, 2), 3) - 1) * how.shift + normal(split(key, 3), 3) * how.shift_sd
 
     joints = torch.baddbmm(shift[:, None], batch.joints, matrix)
     joints = joints.masked_fill(mirrored[:, None, None], float("nan"))
-    points = torch.einsum("pi,pij->pj", batch.points, matrix[batch.sample]) + shift[batch.sample]
-    keep = torch.ones(len(points), dtype=torch.bool, device=device)
+    points = _move(batch.points, batch.sample, matrix, shift)
+    if how.jitter:
+        noise = normal(_point_keys(split(key, 4), batch), 3)
+        points = points + noise * (how.jitter / (batch.edge / 2))[batch.sample, None]
     if how.drop:
-        share = torch.rand(size, generator=generator, device=device) ** 3 * how.drop
-        keep &= torch.rand(len(points), generator=generator, device=device) >= share[batch.sample]
-    for _ in range(how.holes):
+        # Mostly few, sometimes many.
+        limit = ((share + 1) / 2) ** 3 * how.drop
+        dropped = uniform(_point_keys(split(key, 5), batch))[:, 0] < limit[batch.sample]
+        points = points.masked_fill(dropped[:, None], OUTSIDE)
+    for hole in range(how.holes):
         # A ball around a random point of the cube's middle; most have no radius at all.
-        center = uniform(size, 3) * 0.7
-        radius = (uniform(size) * 0.35 - 0.1).clamp(min=0)
-        keep &= ((points - center[batch.sample]) ** 2).sum(dim=1) >= (radius**2)[batch.sample]
+        draw = 2 * uniform(split(key, 6 + hole), 4) - 1
+        radius = (draw[:, 3] * 0.35 - 0.1).clamp(min=0)
+        near = ((points - draw[batch.sample, :3] * 0.7) ** 2).sum(dim=1) < (radius**2)[batch.sample]
+        points = points.masked_fill(near[:, None], OUTSIDE)
     return replace(
-        batch,
-        points=points[keep],
-        sample=batch.sample[keep],
-        joints=joints,
-        edge=batch.edge / factor,
-        presence=batch.presence * (~mirrored).float(),
+        batch, points=points, joints=joints, edge=batch.edge / factor, presence=batch.presence * (~mirrored).float()
     )
+
+
+def _roll(angle: Tensor) -> Tensor:
+    """Rotations about z, (B, 3, 3) for row vectors."""
+    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
+    return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], dim=1).view(-1, 3, 3)
+
+
+def _turn(key: Tensor, most: float) -> Tensor:
+    """Rotations about axes of any direction by up to `most` radians, (B, 3, 3) (Rodrigues' formula)."""
+    axis = torch.nn.functional.normalize(normal(key, 3), dim=1)
+    angle = uniform(split(key, 0))[:, 0] * most
+    x, y, z = axis.unbind(1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
+    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    return torch.eye(3, device=key.device) * cos + cross * sin + axis[:, :, None] * axis[:, None, :] * (1 - cos)
+
+
+def _move(points: Tensor, sample: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    """Every point by the matrix and the shift of its sample, (P, 3)."""
+    x, y, z = (points[:, axis, None] for axis in range(3))
+    each = matrix[sample]
+    return torch.addcmul(torch.addcmul(torch.addcmul(shift[sample], x, each[:, 0]), y, each[:, 1]), z, each[:, 2])
+
+
+def _point_keys(key: Tensor, batch: Batch) -> Tensor:
+    """A key for every point, from its sample's key and its place among that sample's points."""
+    start = torch.searchsorted(batch.sample, torch.arange(len(batch), device=key.device))
+    number = torch.arange(len(batch.sample), device=key.device) - start[batch.sample]
+    return split(key[batch.sample], number)

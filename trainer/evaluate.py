@@ -54,17 +54,17 @@ def evaluate(
 ) -> Evaluation:
     """Run a network over all samples.
 
-    how: an augmentation (a fixed seed is used), e.g. the shifts of a live cube; None takes the cubes as they are.
+    how: an augmentation (always the same one), e.g. the shifts of a live cube; None takes the cubes as they are.
     The network is put into evaluation mode.
     """
     network.eval().to(device)
     size = network.config.v2v.input_size
-    generator = torch.Generator(device=device).manual_seed(0)
     errors, confidences, presences, present = [], [], [], []
     for start in range(0, len(samples), batch_size):
-        batch = collate([samples[i] for i in range(start, min(start + batch_size, len(samples)))]).to(device)
+        chosen = range(start, min(start + batch_size, len(samples)))
+        batch = collate([samples[i] for i in chosen], chosen).to(device)
         if how is not None:
-            batch = augment(batch, how, generator)
+            batch = augment(batch, how)
         joints, presence = network(voxelise(batch.points, batch.sample, len(batch), size))
         distance = torch.linalg.vector_norm(joints[..., :3] - batch.joints, dim=2) * batch.edge[:, None] / 2
         errors.append((distance * 1000).cpu().numpy())

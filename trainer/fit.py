@@ -271,7 +271,7 @@ class Fit:
         rate *= 0.5 + 0.5 * math.cos(math.pi * self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = augment(batch.to(self.device), self.augmentation, self.generator)
+        batch = augment(batch.to(self.device), self.augmentation)
         occupancy = voxelise(batch.points, batch.sample, len(batch), self.model.config.input_size)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):

@@ -24,12 +24,15 @@ def voxelise(points: Tensor, sample: Tensor, batch: int, size: int, out: Tensor 
     out: (batch, size, size, size) uint8 to write into; allocated if None.
     Returns (batch, size, size, size) uint8, axes x y z, 1 where at least one point lies in the voxel.
     """
-    if out is None:
-        out = torch.zeros((batch, size, size, size), dtype=torch.uint8, device=points.device)
-    else:
-        out.zero_()
     x, y, z = voxel_index(points, size).unbind(dim=1)
     inside = (x >= 0) & (x < size) & (y >= 0) & (y < size) & (z >= 0) & (z < size)
     flat = ((sample * size + x) * size + y) * size + z
+    if out is None:
+        # Points outside mark a spare cell at the end: leaving them out would make a GPU wait to learn how many they are.
+        cells = batch * size**3
+        room = torch.zeros(cells + 1, dtype=torch.uint8, device=points.device)
+        room.index_fill_(0, flat.masked_fill(~inside, cells), 1)
+        return room[:cells].view(batch, size, size, size)
+    out.zero_()
     out.view(-1).index_fill_(0, flat[inside], 1)
     return out
