@@ -1,0 +1,109 @@
+"""Batch normalisation with the statistics of the samples of all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainer.distributed import World
+
+AXES = (0, 2, 3, 4)
+
+
+def synchronise(module: nn.Module, world: World) -> nn.Module:
+    """The module with every BatchNorm3d made one over all processes; alone, the module as it is.
+
+    Parameters and buffers are the same tensors, under the same names. All processes must run the module equally often.
+    torch's own SyncBatchNorm does it on GPUs; it refuses CPU tensors, for which `CpuSyncBatchNorm3d` is here.
+    """
+    if world.size == 1:
+        return module
+    if world.device.type == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return converted
+    for name, child in list(module.named_children()):
+        setattr(module, name, synchronise(child, world))
+    return CpuSyncBatchNorm3d.of(module) if isinstance(module, nn.BatchNorm3d) else module
+
+
+class CpuSyncBatchNorm3d(nn.BatchNorm3d):
+    """BatchNorm3d over the samples of all processes; some of them may have none."""
+
+    @classmethod
+    def of(cls, plain: nn.BatchNorm3d) -> CpuSyncBatchNorm3d:
+        """A layer with the settings, parameters and buffers of a plain one."""
+        layer = cls(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
+        layer._parameters, layer._buffers, layer.training = plain._parameters, plain._buffers, plain.training
+        return layer
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) to the same shape and dtype. Statistics are float32 or better, whatever the dtype."""
+        if not self.training:
+            return super().forward(features)
+        self._check_input_dim(features)
+        normalised, mean, variance, count = _Normalise.apply(features, self.weight, self.bias, self.eps)
+        if self.track_running_stats:
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)  # type: ignore[union-attr, operator]
+                share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum  # type: ignore[arg-type]
+                self.running_mean.lerp_(mean, share)  # type: ignore[union-attr, operator]
+                self.running_var.lerp_(variance * (count / (count - 1)), share)  # type: ignore[union-attr, operator]
+        return normalised  # type: ignore[no-any-return]
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalise over all processes, and pass gradients back through the common statistics.
+
+    One all-reduce of 2 C + 1 numbers forward, one of 2 C backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalised features; mean, biased variance (float32, C) and number of values of a channel (float32)."""
+        channels = features.shape[1]
+        # Sums of squares lose digits where the mean is large: the local variance is exact, the rest is done in double.
+        sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
+        if features.numel():
+            variance, mean = (s.double() for s in torch.var_mean(features.float(), AXES, correction=0))
+            number = features.numel() // channels
+            sums[0], sums[1 : channels + 1], sums[channels + 1 :] = number, mean, variance + mean * mean
+            sums[1:] *= number
+        dist.all_reduce(sums)
+        count = sums[0]
+        if count <= 1:
+            raise ValueError("batch normalisation needs more than one value of each channel over all processes")
+        mean, square = (sums[1:] / count).chunk(2)
+        variance = (square - mean * mean).clamp(min=0).float()
+        mean = mean.float()
+        normalised = nn.functional.batch_norm(features, mean, variance, weight, bias, False, 0.0, eps)
+        ctx.save_for_backward(features, weight, mean, variance)
+        ctx.eps, ctx.count = eps, float(count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return normalised, mean, variance, count.float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Of features, weight and bias; the latter two of this process's own samples, as other layers' are."""
+        features, weight, mean, variance = ctx.saved_tensors
+        given = gradients[0]
+        channels = features.shape[1]
+        scale = torch.rsqrt(variance + ctx.eps)
+        values = features.float() - mean.view(1, -1, 1, 1, 1)
+        wide = given.float()
+        if features.numel():
+            bias_part = wide.sum(AXES)
+            weight_part = (wide * values).sum(AXES) * scale
+        else:
+            bias_part = weight_part = torch.zeros(channels)
+        sums = torch.cat([bias_part, weight_part]).double()
+        dist.all_reduce(sums)
+        bias_all, weight_all = (sums / ctx.count).float().view(2, 1, -1, 1, 1, 1)
+        factor = scale if weight is None else scale * weight
+        passed = (wide - bias_all - values * (scale.view(1, -1, 1, 1, 1) * weight_all)) * factor.view(1, -1, 1, 1, 1)
+        own = (weight_part, bias_part) if weight is not None else (None, None)
+        return passed.to(features.dtype), *own, None
