@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import struct
 import sys
 import time
 
@@ -42,8 +44,8 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
     train(progress, clock, 300, 1000)
     lines = out.getvalue().splitlines()
     assert len(lines) == 3  # at once, and every thirty seconds of the 75
-    assert lines[0].startswith("epoch 3, step 1/1000 (0%)")
-    for word in ("step 241/1000 (24%)", "64 samples/s", "data wait 20%", "loss 0.5", "03:10 left"):
+    assert lines[0].startswith("  0%, epoch 3, step 1/1000, ")
+    for word in (" 24%, epoch 3, step 241/1000", "64 samples/s", "data wait 20%", "loss 0.5", "03:10 left"):
         assert word in lines[2]
     progress.dev(12.345, 10.0)
     assert "step 300: error on dev data 12.35 mm mean, 10.00 mm median" in out.getvalue().splitlines()[3]
@@ -64,8 +66,8 @@ def test_a_bar_at_a_terminal(monkeypatch):
     shown = out.getvalue()
     last = shown.rstrip("\n").split("\r")[-1]
     for word in (
-        "epoch 3 20%",
-        "step 200/1000",
+        " 20%|",
+        "epoch 3, step 200/1000",
         "03:20 left",
         "64 samples/s",
         "data wait 20%",
@@ -77,6 +79,23 @@ def test_a_bar_at_a_terminal(monkeypatch):
     # A message stands on a line of its own, not in the middle of the bar.
     assert any(line.split("\r")[-1] == "checkpoint written" for line in shown.split("\n"))
     assert len(shown.split("\n")) == 4  # two messages, the bar, the end
+
+
+def test_everything_fits_into_eighty_columns(monkeypatch):
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    clock = Clock(monkeypatch)
+    with open(slave, "w") as stream:
+        progress = Progress(10_000, initial=0, enabled=True, stream=stream)
+        train(progress, clock, 3, 10_000)
+        progress.dev(12.345, 10.0)
+        train(progress, clock, 1, 10_000, done=3, seconds=1.0)
+        progress.close()
+        shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert "epoch 3, 4/10000, " in shown
+    assert shown.rstrip().endswith("dev 12.3 mm, 37/s, wait 20%")
 
 
 def test_a_resumed_run_counts_on_and_its_time_left_is_that_of_its_own_speed(monkeypatch):
@@ -94,7 +113,7 @@ def test_a_run_by_the_clock_counts_minutes(monkeypatch):
     progress = Progress(None, initial=50, enabled=True, stream=out, total_minutes=10)
     train(progress, clock, 1200, 2400)
     progress.close()
-    assert "minute 5.0/10, 05:00 left" in out.getvalue().rstrip("\n").split("\r")[-1]
+    assert "5.0/10 min, 05:00 left" in out.getvalue().rstrip("\n").split("\r")[-1]
 
 
 def test_an_evaluation_is_not_taken_for_slow_training(monkeypatch):

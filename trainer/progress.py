@@ -14,6 +14,8 @@ from tqdm import tqdm
 TICK_SECONDS: Final = 0.5
 LINE_SECONDS: Final = 30.0
 WINDOW_SECONDS: Final = 10.0
+WIDE: Final = 110
+"""Columns of a terminal that has room for a bar and whole words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,10 @@ class Progress:
                 initial=initial if total_steps else 0,
                 file=self._stream,
                 dynamic_ncols=True,
-                bar_format="{desc}|{bar}| {postfix}",
             )
         self._epoch = 0
         self._done = 0.0
-        self._samples, self._wait, self._loss, self._losses = 0, 0.0, 0.0, 0
+        self._samples, self._wait, self._loss, self._losses, self._last_loss = 0, 0.0, 0.0, 0, 0.0
         self._first: tuple[float, float] | None = None
         self._window: deque[_Mark] = deque()
         self._dev_mm: float | None = None
@@ -77,6 +78,7 @@ class Progress:
         self._wait += wait_s
         self._epoch, self._done = epoch, done
         if loss is not None and math.isfinite(loss):
+            self._last_loss = loss
             self._loss += loss
             self._losses += 1
         self._last_update = now = time.monotonic()
@@ -123,38 +125,40 @@ class Progress:
             self._draw(self._bar, now)
         elif now >= self._next_line:
             self._next_line = now + LINE_SECONDS
-            self.message(
-                ", ".join([f"epoch {self._epoch + 1}", f"{self._count()} ({self._done:.0%})", *self._figures(now)])
-            )
+            self.message(f"{self._done:4.0%}, {self._state(now)}")
 
     def _draw(self, bar: tqdm[None], now: float) -> None:
         bar.n = self._step if self._total_steps else self._done * float(bar.total)
-        bar.set_description_str(f"epoch {self._epoch + 1} {self._done:.0%} ", refresh=False)
-        bar.set_postfix_str(", ".join([self._count(), *self._figures(now)]), refresh=False)
+        width = bar.format_dict["ncols"]
+        brief = width is not None and width < WIDE
+        bar.bar_format = "{percentage:3.0f}% {desc}" if brief else "{percentage:3.0f}%|{bar}| {desc}"
+        bar.set_description_str(self._state(now, brief), refresh=False)
         bar.refresh()
 
-    def _count(self) -> str:
-        if self._total_steps is not None:
-            return f"step {self._step}/{self._total_steps}"
-        if self._total_minutes is not None:
-            return f"minute {self._done * self._total_minutes:.1f}/{self._total_minutes:g}"
-        return f"step {self._step}"
-
-    def _figures(self, now: float) -> list[str]:
-        """What is known, the most wanted first: a narrow terminal cuts the end off."""
-        found = []
+    def _state(self, now: float, brief: bool = False) -> str:
+        """What is known, the most wanted first: a terminal that is too narrow cuts the end off."""
+        found = [f"epoch {self._epoch + 1}", self._count(brief)]
         if self._first is not None and self._done > self._first[1]:
             left = (now - self._first[0]) * max(0.0, 1 - self._done) / (self._done - self._first[1])
             found.append(f"{tqdm.format_interval(round(left))} left")
-        then, last = (self._window[0], self._window[-1]) if self._window else (None, None)
-        if then is not None and last is not None and last.losses:
+        if not self._window:
+            return ", ".join(found)
+        then, last = self._window[0], self._window[-1]
+        if last.losses:
             recent = last.losses - then.losses
-            found.append(f"loss {(last.loss - then.loss) / recent if recent else last.loss / last.losses:.4g}")
+            found.append(f"loss {(last.loss - then.loss) / recent if recent else self._last_loss:.3g}")
         if self._dev_mm is not None:
             found.append(f"dev {self._dev_mm:.1f} mm")
-        if then is not None and last is not None and last.time > then.time:
+        if last.time > then.time:
             seconds = last.time - then.time
             speed = (last.samples - then.samples) / seconds
-            found.append(f"{speed:.0f} samples/s" if speed >= 10 else f"{speed:.2g} samples/s")
-            found.append(f"data wait {min(1.0, (last.wait - then.wait) / seconds):.0%}")
-        return found
+            found.append(f"{speed:.{0 if speed >= 10 else 1}f}{'/s' if brief else ' samples/s'}")
+            found.append(f"{'wait' if brief else 'data wait'} {min(1.0, (last.wait - then.wait) / seconds):.0%}")
+        return ", ".join(found)
+
+    def _count(self, brief: bool) -> str:
+        if self._total_steps is not None:
+            return f"{'' if brief else 'step '}{self._step}/{self._total_steps}"
+        if self._total_minutes is not None:
+            return f"{self._done * self._total_minutes:.1f}/{self._total_minutes:g} min"
+        return f"step {self._step}"
