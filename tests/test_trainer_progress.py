@@ -95,7 +95,7 @@ def test_everything_fits_into_eighty_columns(monkeypatch):
         shown = os.read(master, 100_000).decode()
     os.close(master)
     assert "epoch 3, 4/10000, " in shown
-    assert shown.rstrip().endswith("dev 12.3 mm, 37/s, wait 20%")
+    assert shown.rstrip().endswith("dev 12.3 mm, 32/s, wait 20%")
 
 
 def test_a_resumed_run_counts_on_and_its_time_left_is_that_of_its_own_speed(monkeypatch):

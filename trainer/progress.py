@@ -55,6 +55,7 @@ class Progress:
                 initial=initial if total_steps else 0,
                 file=self._stream,
                 dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar}|",
             )
         self._epoch = 0
         self._done = 0.0
