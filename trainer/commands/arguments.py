@@ -36,15 +36,18 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, views: int = 1) -> SampleSource:
-    """The samples that an argument names: `synthetic` (`count` of them, by `seed`), or an HDF5 file by its path.
+    """The samples that an argument names: `synthetic` (`count` of them, by `seed`), an HDF5 file, or a compact folder.
 
     Raises DataError.
     """
     from trainer.data.hdf5 import Hdf5Samples
+    from trainer.data.packed import PackedSamples
     from trainer.data.synthetic import SyntheticSamples
 
     if name == "synthetic":
         return SyntheticSamples(count, seed, views=views)
+    if Path(name).is_dir():
+        return PackedSamples(Path(name))
     return Hdf5Samples(Path(name), options.data_label, options.cubes_label)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import DataError
+from trainer.data.npz import MOST_BYTES, occupied
 from trainer.data.sample import Sample
 
 
@@ -19,9 +18,13 @@ class Hdf5Samples:
     """Samples of an HDF5 file, as points: the centres of occupied voxels, whatever network they are for.
 
     path: group `data_label`, whose item str(i) holds the bytes of an .npz with a 3-D boolean grid, axes y x z; `labels`
-    (n, J, 3), x y z in [-1, 1]; `cubes_label` (n, 3), the edges of each sample's cube in millimetres.
+    (n, J, 3), x y z in [-1, 1]; `cubes_label` (n, 3), the edges of each sample's cube in millimetres. Optional: `com3D`
+    (n, 3), the cubes' centres in millimetres; `file_name`, whose item str(i) is a name; `mirrored` and `presence` (n,).
     Raises DataError for a file that is not of this form. Opened lazily, so that worker processes open their own.
     """
+
+    reach = 1.0
+    """Its grids span the cube and nothing beyond."""
 
     def __init__(self, path: Path, data_label: str = "real_voxels", cubes_label: str = "cube") -> None:
         self.path, self.data_label, self.cubes_label = path, data_label, cubes_label
@@ -40,6 +43,14 @@ class Hdf5Samples:
         if len(self._voxels) < len(labels):
             raise DataError(f"{path}: {len(labels)} labels but {len(self._voxels)} samples in {data_label!r}")
         self.joints = int(labels.shape[1])
+        self._centers = self._optional("com3D", (len(labels), 3))
+        self._mirrored = self._optional("mirrored", (len(labels),))
+        self._presence = self._optional("presence", (len(labels),))
+
+    @property
+    def grid(self) -> int:
+        """Voxels along an edge of the first sample."""
+        return self._grid(0)[1][0]
 
     def _open(self) -> Any:
         if not self.path.is_file():
@@ -63,28 +74,67 @@ class Hdf5Samples:
             raise DataError(f"{self.path} has no data set {name!r}; it holds {', '.join(self._file)}")
         return found
 
+    def _optional(self, name: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        assert self._file is not None
+        found = self._file.get(name)
+        if found is None:
+            return None
+        if not isinstance(found, h5py.Dataset) or found.shape != shape:
+            raise DataError(f"{self.path}: {name!r} must be of shape {shape}, is {getattr(found, 'shape', 'a group')}")
+        return np.asarray(found[:])
+
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> Sample:
+        index_yxz, shape = self._grid(index)
+        voxels = index_yxz[:, [1, 0, 2]].astype(np.float32)
+        points = (voxels + 0.5) * (2 / np.array(shape, np.float32)[[1, 0, 2]]) - 1
+        center = None
+        if self._centers is not None and np.isfinite(self._centers[index]).all():
+            x_mm, y_mm, z_mm = self._centers[index].tolist()
+            center = x_mm / 1000, y_mm / 1000, z_mm / 1000
+        return Sample(
+            points.astype(np.float32),
+            self._labels[index],
+            float(self._edges[index]),
+            presence=self._presence is None or bool(self._presence[index]),
+            center=center,
+            mirrored=self._mirrored is not None and bool(self._mirrored[index]),
+            name=self._name(index),
+        )
+
+    def _raw(self, path: str) -> bytes:
+        """The bytes of an item, one void or 1-D uint8. Raises ValueError, also for more than any sample can have."""
+        assert self._file is not None
+        item = self._file.get(path)
+        if not isinstance(item, h5py.Dataset):
+            raise ValueError("it is missing")
+        if item.size is None or item.size * item.dtype.itemsize > MOST_BYTES:
+            raise ValueError(f"holds more than {MOST_BYTES >> 20} MiB, or nothing")
+        raw = item[()]
+        return raw.tobytes() if isinstance(raw, np.ndarray | np.void) else bytes(raw)
+
+    def _name(self, index: int) -> str:
+        assert self._file is not None
+        if "file_name" not in self._file:
+            return ""
+        try:
+            return self._raw(f"file_name/{index}").decode(errors="replace").rstrip("\0")
+        except (ValueError, TypeError, OSError) as error:
+            raise DataError(f"{self.path}: file_name/{index} cannot be read ({error})") from error
+
+    def _grid(self, index: int) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+        """The occupied voxels (n, 3) of a sample, y x z, and the shape of its grid."""
         if self._file is None:
             self._voxels = self._open()
-        grid = self._grid(index)
-        y, x, z = np.nonzero(grid)
-        points = (np.stack([x, y, z], axis=1).astype(np.float32) + 0.5) * (2 / np.array(grid.shape, np.float32)) - 1
-        return Sample(points.astype(np.float32), self._labels[index], float(self._edges[index]))
-
-    def _grid(self, index: int) -> NDArray[np.bool_]:
         try:
-            raw = self._voxels[str(index)][()]
-            data = raw.tobytes() if isinstance(raw, np.ndarray | np.void) else bytes(raw)
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                grid = archive["arr_0"]
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            voxels, shape = occupied(self._raw(f"{self.data_label}/{index}"))
+        except (ValueError, TypeError, OSError) as error:
             raise DataError(f"{self.path}: sample {index} of {self.data_label!r} cannot be read ({error})") from error
-        if grid.ndim != 3:
-            raise DataError(f"{self.path}: sample {index} is not a 3-D grid but of shape {grid.shape}")
-        return grid.astype(bool, copy=False)
+        if len(shape) != 3:
+            raise DataError(f"{self.path}: sample {index} is not a 3-D grid but of shape {shape}")
+        return voxels, shape
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_voxels": None}

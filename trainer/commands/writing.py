@@ -1,0 +1,66 @@
+"""What `convert` and `synthesize` share: their options for the output, and the progress that a person sees."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from trainer.commands.arguments import add_data_arguments, positive
+
+if TYPE_CHECKING:
+    from trainer.data.sample import SampleSource
+
+
+def add_writing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the output."""
+    parser.add_argument(
+        "--grid", type=positive, metavar="N", help="voxels along a cube's edge (default: as in the source, else 88)"
+    )
+    parser.add_argument(
+        "--shard-samples", type=positive, default=8192, metavar="N", help="samples of a shard (default: 8192)"
+    )
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each core)")
+    add_data_arguments(parser)
+
+
+def write_with_progress(
+    source: SampleSource, options: argparse.Namespace, origin: dict[str, Any], joint_names: tuple[str, ...] | None
+) -> int:
+    """Write a source to `options.output`, with a progress bar at a terminal. Returns the exit status."""
+    from tqdm import tqdm
+
+    from trainer.data.packed import Layout
+    from trainer.data.parallel import usable_cores
+    from trainer.data.writing import PIECE, open_writer, write
+
+    if options.grid:
+        Layout(options.grid)  # a grid that cannot be stored is told before anything is made
+    writer = open_writer(
+        options.output,
+        source,
+        origin,
+        joint_names=joint_names,
+        grid=options.grid,
+        shard_samples=options.shard_samples,
+        data_label=options.data_label,
+        cubes_label=options.cubes_label,
+    )
+    missing = sum(map(len, writer.missing()))
+    if missing < len(source):
+        print(f"{len(source) - missing} of {len(source)} samples are in {options.output} already", file=sys.stderr)
+    # A process takes seconds to start: a few samples are made sooner without.
+    workers = min(options.workers or usable_cores(), -(-missing // PIECE))
+    began = time.monotonic()
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(source), initial=len(source) - missing, unit="sample", disable=hidden, smoothing=0.05) as bar:
+        written = write(source, writer, workers, bar.update)
+    seconds = time.monotonic() - began
+    size = sum(item.stat().st_size for item in options.output.iterdir()) if options.output.is_dir() else None
+    size = options.output.stat().st_size if size is None else size
+    print(
+        f"{options.output}: {len(source)} samples of {source.joints} joints, {size / len(source):.0f} bytes each;"
+        f" {written} written at {written / max(seconds, 1e-9):.0f} a second"
+    )
+    return 0

@@ -1,0 +1,247 @@
+"""Writes the samples of any source: to a folder of the compact format, or to an HDF5 file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save as save_tensors
+
+from tracker.errors import DataError
+from trainer.data.packed import INDEX, Index, Layout, Shard, check_shard, join, pack, read_index, shard_name
+from trainer.data.parallel import in_order
+from trainer.data.sample import Sample, SampleSource
+
+PIECE = 64
+"""Samples that a process prepares at a time."""
+AROUND = 1.35
+"""How far out the points of a source are kept that does not say how far they reach, cube coordinates."""
+
+
+class PackedWriter:
+    """A folder of the compact format, shard after shard: each is renamed into place whole, then told in index.json.
+
+    A folder that holds some shards of the same samples already is gone on with; damaged ones are made again.
+    Raises DataError for a folder of other samples, or one that holds other things.
+    """
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        """index: what the folder is to hold, no shards in it yet."""
+        self.folder = folder
+        self.prepare = partial(pack, layout=index.layout)
+        self.index = index
+        if (folder / INDEX).exists():
+            self._go_on(read_index(folder))
+        elif folder.exists() and (not folder.is_dir() or any(item.suffix != ".part" for item in folder.iterdir())):
+            raise DataError(f"{folder} is there already and is not of the compact format: give another folder")
+        self._parts: list[dict[str, NDArray[Any]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        write_whole(self.folder / INDEX, self.index.to_json().encode())
+
+    def _go_on(self, found: Index) -> None:
+        for name in ("samples", "joints", "joint_names", "layout", "shard_samples", "origin"):
+            there, here = getattr(found, name), getattr(self.index, name)
+            if there != here:
+                raise DataError(
+                    f"{self.folder} holds other samples: {name} is {there} there and {here} here; give another folder"
+                )
+        for number, shard in found.shards.items():
+            try:
+                check_shard(self.folder, shard)
+            except DataError as error:
+                print(f"made again: {error}", file=sys.stderr)
+                continue
+            self.index.shards[number] = shard
+
+    def missing(self) -> Iterator[range]:
+        """The samples that are still to be written, in pieces; none goes over the border of a shard."""
+        for number in range(self.index.shard_count):
+            if number not in self.index.shards:
+                whole = self.index.range_of(number)
+                yield from (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
+
+    def append(self, piece: range, prepared: dict[str, NDArray[Any]]) -> None:
+        """Add the next piece of `missing`; writes the shard that it completes."""
+        number = piece.start // self.index.shard_samples
+        self._parts.append(prepared)
+        if piece.stop < self.index.range_of(number).stop:
+            return
+        data = save_tensors(join(self._parts))
+        self._parts = []
+        path = self.folder / shard_name(number)
+        write_whole(path, data)
+        samples = len(self.index.range_of(number))
+        self.index.shards[number] = Shard(path.name, samples, len(data), hashlib.sha256(data).hexdigest())
+        self._tell()
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def abandon(self) -> str:
+        """What a person is told whose work was stopped."""
+        if not self.index.shards:
+            return f"nothing is written yet: the first shard of {self.folder} was not finished"
+        done, all_of_them = len(self.index.shards), self.index.shard_count
+        return f"{done} of {all_of_them} shards are in {self.folder}; the same command goes on from there"
+
+
+class Hdf5Writer:
+    """An HDF5 file of the common form, renamed into place when it is whole; what lies around the cubes is left out.
+
+    Besides labels, cubes and voxels: com3D (n, 3) mm, NaN where not known, file_name/<i>, and `mirrored` and `presence`
+    (n,) where there are left hands or cubes without a hand. Raises DataError if the file is there already.
+    """
+
+    def __init__(self, path: Path, samples: int, joints: int, grid: int, data_label: str, cubes_label: str) -> None:
+        if path.exists():
+            raise DataError(f"{path} is there already: give another name, or remove it")
+        self.path, self.samples, self.data_label, self.cubes_label = path, samples, data_label, cubes_label
+        self.prepare = partial(_zip_all, grid=grid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = path.with_name(path.name + ".part")
+        self._file = h5py.File(self._part, "w")
+        self._voxels = self._file.create_group(data_label)
+        self._rows: list[Sample] = []
+
+    def missing(self) -> Iterator[range]:
+        """All samples, in pieces."""
+        return (range(start, min(start + PIECE, self.samples)) for start in range(0, self.samples, PIECE))
+
+    def append(self, piece: range, prepared: tuple[list[bytes], list[Sample]]) -> None:
+        """Add the next piece."""
+        packed, rows = prepared
+        for index, data in zip(piece, packed):
+            self._voxels[str(index)] = np.frombuffer(data, np.uint8)
+        self._rows += rows
+
+    def close(self) -> None:
+        """Write the tables and put the file in its place."""
+        rows, file = self._rows, self._file
+        unknown = (np.nan, np.nan, np.nan)
+        file["labels"] = np.stack([row.joints for row in rows]).astype(np.float32)
+        file[self.cubes_label] = np.array([(row.edge * 1000,) * 3 for row in rows], np.float32)
+        if any(row.center is not None for row in rows):
+            file["com3D"] = np.array([row.center or unknown for row in rows], np.float32) * np.float32(1000)
+        if any(row.name for row in rows):
+            for index, row in enumerate(rows):
+                file[f"file_name/{index}"] = np.frombuffer(row.name.encode() or b"\0", np.uint8)
+        if any(row.mirrored for row in rows):
+            file["mirrored"] = np.array([row.mirrored for row in rows], np.uint8)
+        if not all(row.presence for row in rows):
+            file["presence"] = np.array([row.presence for row in rows], np.uint8)
+        file.close()
+        with self._part.open("rb") as written:
+            os.fsync(written.fileno())
+        self._part.replace(self.path)
+
+    def abandon(self) -> str:
+        """Remove what is there of it."""
+        # On a full disk closing fails too, after which the file is as closed as it can be.
+        with suppress(OSError, RuntimeError):
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+        return f"{self.path} is not written: an HDF5 file is written whole (a folder of the compact format can go on)"
+
+
+def _zip_all(samples: Sequence[Sample], grid: int) -> tuple[list[bytes], list[Sample]]:
+    """The .npz of each sample's grid, and the samples without their points."""
+    layout, packed = Layout(grid), []
+    for sample in samples:
+        occupancy = np.zeros((grid, grid, grid), bool)
+        x, y, z = layout.voxels(sample.points).T
+        occupancy[y, x, z] = True
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, occupancy)
+        packed.append(buffer.getvalue())
+    nothing = np.empty((0, 3), np.float32)
+    return packed, [replace(sample, points=nothing) for sample in samples]
+
+
+Writer = PackedWriter | Hdf5Writer
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file in its place at once: after a crash it is there whole, or as it was."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def fingerprint(source: SampleSource) -> str:
+    """Tells sources apart that go by the same name: a checksum of the first, the middle and the last sample."""
+    layout = Layout(256, AROUND)
+    chosen = sorted({0, len(source) // 2, len(source) - 1})
+    return hashlib.sha256(save_tensors(pack([source[index] for index in chosen], layout))).hexdigest()[:16]
+
+
+def open_writer(
+    output: Path,
+    source: SampleSource,
+    origin: dict[str, Any],
+    *,
+    joint_names: Sequence[str] | None,
+    grid: int | None,
+    shard_samples: int,
+    data_label: str,
+    cubes_label: str,
+) -> Writer:
+    """The writer for an output: an HDF5 file if its name ends in .h5 or .hdf5, else a folder of the compact format.
+
+    origin: what index.json says of where the samples come from; a fingerprint is added. grid: voxels along a cube's
+    edge; as the source has them, else 88, if None.
+    """
+    if not len(source):
+        raise DataError("there are no samples to write")
+    edge = grid or getattr(source, "grid", 88)
+    if output.suffix in (".h5", ".hdf5"):
+        return Hdf5Writer(output, len(source), source.joints, edge, data_label, cubes_label)
+    index = Index(
+        samples=len(source),
+        joints=source.joints,
+        layout=Layout(edge, float(getattr(source, "reach", AROUND))),
+        shard_samples=shard_samples,
+        origin=origin | {"fingerprint": fingerprint(source)},
+        joint_names=None if joint_names is None else tuple(joint_names),
+    )
+    return PackedWriter(output, index)
+
+
+def write(source: SampleSource, writer: Writer, workers: int, done: Callable[[int], Any]) -> int:
+    """Write what is missing; returns how many samples that were. done: called with the samples of each piece.
+
+    Raises whatever the source raises; what was finished stays.
+    """
+    written = 0
+    pieces = in_order(source, writer.missing(), writer.prepare, workers)
+    try:
+        for piece, prepared in pieces:
+            writer.append(piece, prepared)
+            written += len(piece)
+            done(len(piece))
+        writer.close()
+    except BaseException:
+        pieces.close()  # type: ignore[attr-defined]
+        print(writer.abandon(), file=sys.stderr)
+        raise
+    return written
