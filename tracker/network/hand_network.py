@@ -20,6 +20,8 @@ class HandNetworkConfig:
 
     name: what the status message calls the model. edge: cube edge in metres it was trained for.
     decode, calibration: see `Decoder`. skeleton: the joint set, `hand21` where `tracker run` is to use it.
+    global_joints: 0 for one map a joint; otherwise the one map shows this many joints without telling which is which
+    (`trainer.peaks` finds them), and the skeleton is `global{n}`.
     """
 
     v2v: V2VConfig
@@ -28,12 +30,23 @@ class HandNetworkConfig:
     edge: float = DEFAULT_EDGE
     calibration: tuple[float, float] = (1.0, 0.0)
     skeleton: str = field(default=SKELETON)
+    global_joints: int = 0
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.edge <= 1.0:
             raise ValueError(f"edge must be a cube edge in metres between 0.05 and 1, is {self.edge}")
         if len(self.calibration) != 2 or not all(isinstance(v, int | float) and isfinite(v) for v in self.calibration):
             raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
+        if self.global_joints:
+            if self.global_joints < 0 or self.v2v.joints != 1:
+                raise ValueError(
+                    f"global_joints must be 0, or at least 1 with a network of one map (v2v.joints = 1); "
+                    f"is {self.global_joints} with {self.v2v.joints} maps"
+                )
+            if self.skeleton != f"global{self.global_joints}":
+                raise ValueError(
+                    f"skeleton must be 'global{self.global_joints}' with global_joints, is {self.skeleton!r}"
+                )
 
 
 class HandNetwork(nn.Module):
