@@ -1,12 +1,9 @@
 """Training data, augmentation, losses, fitting, resuming and judging."""
 
 import io
-import json
-import os
+import math
 import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -19,18 +16,23 @@ from tracker.hand.heatmaps import gaussian_maps
 from tracker.hand.voxels import voxelise
 from tracker.network.v2v import V2VConfig
 from tracker.network.weights import load_weights
-from trainer.augment import PAPER, Augmentation, augment
+from trainer.augment import PAPER, Augmentation, _turn, augment
 from trainer.checkpoint import load_checkpoint
 from trainer.cli import main
+from trainer.counter import normal, sample_keys, uniform
 from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.sample import Sample, collate
 from trainer.data.synthetic import SyntheticSamples
+from trainer.distributed import World
 from trainer.evaluate import calibration_error, evaluate, fit_confidence
-from trainer.fit import EpochSampler, Fit, FitConfig
-from trainer.losses import LossConfig, loss
+from trainer.fit import Fit
+from trainer.losses import LossConfig, counts, loss
+from trainer.order import Order, share
+from trainer.recipes import FitConfig
 
 NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
 torch.set_num_threads(1)  # networks this small are slower on more
+ALONE = World(0, 0, 1, torch.device("cpu"))
 TINY = V2VConfig(input_size=16, width=4, front_kernel=3, blocks=1, presence=True)
 
 
@@ -174,20 +176,106 @@ def test_loss_is_least_at_the_truth_and_ignores_unknown_joints(name):
     assert 0 <= nothing < 1e-3
 
 
-def test_epochs_cover_everything_once_and_go_on_where_they_stopped():
-    whole = list(EpochSampler(50, 3, 0, 1, stream=False))
-    assert sorted(whole) == list(range(50))
-    assert list(EpochSampler(50, 3, 20, 1, stream=False)) == whole[20:]
-    assert list(EpochSampler(50, 4, 0, 1, stream=False)) != whole
-    assert list(EpochSampler(50, 2, 48, 1, stream=True)) == [148, 149]
+def test_a_loss_is_the_sum_of_the_losses_of_its_parts():
+    joints, maps = torch.rand(5, 4, 3) * 2.4 - 1.2, torch.randn(5, 4, 8, 8, 8)
+    logit, presence = torch.randn(5), torch.tensor([1.0, 0, 1, 1, 0])
+    for config in (LossConfig(), LossConfig(name="heatmap"), LossConfig(name="heatmap", global_joints=True)):
+        shown = maps[:, :1] if config.global_joints else maps
+        whole = loss(shown, logit, joints, presence, config)
+        over = counts(joints, presence)
+        parts = [
+            loss(shown[part], logit[part], joints[part], presence[part], config, over)
+            for part in (slice(0, 2), slice(2, 3), slice(3, 5))
+        ]
+        torch.testing.assert_close(sum(parts), whole)
+
+
+def test_one_map_for_all_joints_is_least_at_the_truth():
+    joints = torch.tensor([[[0.5, 0, 0], [-0.5, 0, 0]]])
+    config = LossConfig(name="heatmap", sigma=1.5, presence=0, global_joints=True)
+    right = gaussian_maps(joints, 16, 1.5).amax(dim=1, keepdim=True)
+    logit, presence = torch.zeros(1), torch.ones(1)
+    assert loss(right, logit, joints, presence, config) < 1e-9
+    assert loss(right, logit, joints.flip(1), presence, config) < 1e-9  # which is which does not matter
+    assert loss(gaussian_maps(joints[:, :1], 16, 1.5), logit, joints, presence, config) > 1e-4
+    with pytest.raises(ValueError, match="heatmap"):
+        LossConfig(global_joints=True)
+
+
+def test_epochs_cover_everything_once_in_orders_of_their_own():
+    order = Order(50, 1)
+    first, second = order.samples(0, 50), order.samples(50, 50)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    assert order.samples(40, 20) == first[40:] + second[:10]  # a batch runs across the end of an epoch
+    assert Order(3, 0).samples(0, 7)[:3] == Order(3, 0).samples(0, 3)  # a batch longer than the data
+    assert Order(50, 1, fresh=True).samples(148, 3) == [148, 149, 150]
+
+
+@pytest.mark.parametrize(("count", "size"), [(16, 1), (16, 3), (5, 4), (4, 4), (17, 8)])
+def test_processes_share_a_batch_evenly(count, size):
+    parts = [share(100, count, rank, size) for rank in range(size)]
+    assert [i for start, number in parts for i in range(start, start + number)] == list(range(100, 100 + count))
+    assert max(number for _, number in parts) - min(number for _, number in parts) <= 1
+
+
+def test_random_numbers_depend_on_nothing_but_their_keys():
+    keys = torch.tensor(sample_keys(7, 1000, 4000))
+    assert sample_keys(7, 1003, 1) == [int(keys[3])]
+    assert sample_keys(8, 1003, 1) != [int(keys[3])]
+    numbers = uniform(keys, 3)
+    torch.testing.assert_close(uniform(keys[5:6], 3), numbers[5:6], rtol=0, atol=0)
+    assert 0 <= numbers.min() < 0.01 < 0.99 < numbers.max() < 1
+    assert abs(float(numbers.mean()) - 0.5) < 0.01
+    assert abs(np.corrcoef(numbers.numpy().T) - np.eye(3)).max() < 0.05
+    bell = normal(keys, 2)
+    assert abs(float(bell.mean())) < 0.03
+    assert abs(float(bell.std()) - 1) < 0.03
+
+
+def test_augmentation_of_a_sample_does_not_depend_on_its_batch():
+    how = Augmentation(roll=1, rotation=1, scale=0.2, shift=0.1, shift_sd=0.1, jitter=0.002, drop=0.5, holes=2)
+    batch = one_batch()
+    batch = replace(batch, key=torch.tensor(sample_keys(1, 0, 3)))
+    together = augment(batch, how)
+    mine = batch.sample == 1
+    alone = replace(
+        batch, points=batch.points[mine], sample=batch.sample[mine] - 1, joints=batch.joints[1:2],
+        edge=batch.edge[1:2], presence=batch.presence[1:2], key=batch.key[1:2],
+    )  # fmt: skip
+    alone = augment(alone, how)
+    torch.testing.assert_close(alone.points, together.points[mine])
+    torch.testing.assert_close(alone.joints, together.joints[1:2])
+    assert not torch.allclose(together.joints[0], together.joints[2], atol=0.1)
+    assert (together.points > 2).any()  # dropped ones are put outside
+
+
+def test_a_turn_keeps_distances():
+    batch = one_batch()
+    moved = augment(batch, Augmentation(rotation=math.pi))
+    torch.testing.assert_close(torch.cdist(moved.joints, moved.joints), torch.cdist(batch.joints, batch.joints))
+    assert (moved.joints - batch.joints).abs().amax(dim=(1, 2)).max() > 0.5
+    torch.testing.assert_close(torch.linalg.det(_turn(batch.key, 3.0)), torch.ones(3))
 
 
 def fit_of(folder, samples, epochs, **more):
     config = FitConfig(epochs=epochs, batch_size=2, bf16=False, workers=0, **more)
     return Fit(
         samples, None, folder, TINY, name="tiny", config=config,
-        loss_config=LossConfig(), augmentation=PAPER, device=torch.device("cpu"), edge=0.3, origin={"data": "test"},
+        loss_config=LossConfig(), augmentation=PAPER, world=ALONE, edge=0.3, origin={"data": "test"},
     )  # fmt: skip
+
+
+def stop_at(fit, step):
+    """Ctrl-C in the middle of a step."""
+    plain = fit._step
+
+    def interrupted(network, batch):
+        if fit.state.step == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        plain(network, batch)
+
+    fit._step = interrupted
 
 
 def test_resuming_is_the_same_as_never_stopping(tmp_path):
@@ -196,25 +284,17 @@ def test_resuming_is_the_same_as_never_stopping(tmp_path):
     whole = fit_of(tmp_path / "whole", samples, 3)
     whole.run()
 
-    class Stopping(Hdf5Samples):
-        left = 14
-
-        def __getitem__(self, index):
-            Stopping.left -= 1
-            if Stopping.left < 0:
-                raise KeyboardInterrupt
-            return super().__getitem__(index)
-
-    first = fit_of(tmp_path / "parts", Stopping(tmp_path / "a.h5"), 3)
+    first = fit_of(tmp_path / "parts", samples, 3)
+    stop_at(first, 7)
     with pytest.raises(KeyboardInterrupt):
         first.run()
-    assert 0 < first.step < whole.step
+    assert first.state.step == 7
     second = fit_of(tmp_path / "parts", samples, 3)
     second.resume()
-    assert second.step == first.step
+    assert second.state.step == 7
     second.run()
-    for name, tensor in whole.model.state_dict().items():
-        torch.testing.assert_close(second.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    for name, tensor in whole.module.state_dict().items():
+        torch.testing.assert_close(second.module.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
 
 
@@ -239,32 +319,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     write_h5(tmp_path / "a.h5")
     fit = fit_of(tmp_path / "out", Hdf5Samples(tmp_path / "a.h5"), 1)
     with torch.no_grad():
-        fit.model.head.bias.fill_(float("nan"))
+        fit.module.head.bias.fill_(float("nan"))
     with pytest.raises(DataError, match="learning-rate"):
         fit.run()
-
-
-def test_a_killed_run_resumes_from_the_command_line(tmp_path):
-    write_h5(tmp_path / "a.h5", count=40)
-    words = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "a.h5"), str(tmp_path / "out")]
-    words += ["--workers", "0", "--checkpoint-minutes", "0.001", "--batch-size", "2", "--epochs", "1"]
-    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "out" / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert checkpoint.exists(), run.communicate()
-    os.kill(run.pid, signal.SIGKILL)
-    run.communicate()
-    seen = load_checkpoint(tmp_path / "out", torch.device("cpu"))["step"]
-    assert 0 < seen < 20
-    again = subprocess.run([*words, "--resume"], capture_output=True, text=True, timeout=200)
-    assert again.returncode == 0, again.stderr
-    assert load_checkpoint(tmp_path / "out", torch.device("cpu"))["step"] == 20
-    card = json.loads((tmp_path / "out" / "last.json").read_text())
-    assert card["data"] == "a.h5"
-    assert card["command"].startswith("python -m trainer fit")
-    assert card["samples_seen"] == 40
 
 
 @pytest.mark.skipif(not NYU.is_file(), reason="the shared sample of NYU is not here")
@@ -277,7 +334,7 @@ def test_a_network_learns_real_frames_by_heart(tmp_path):
     config = FitConfig(epochs=160, batch_size=10, bf16=False, workers=0, learning_rate=1e-2, ema=0.9, warmup=10)
     fit = Fit(
         samples, None, tmp_path, network, name="nyu", config=config,
-        loss_config=LossConfig(), augmentation=Augmentation(), device=torch.device("cpu"), edge=0.3,
+        loss_config=LossConfig(), augmentation=Augmentation(), world=ALONE, edge=0.3,
         origin={"data": "nyu"},
     )  # fmt: skip
     before = evaluate(fit.kept, samples, torch.device("cpu")).mean_mm

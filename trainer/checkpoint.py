@@ -14,13 +14,33 @@ NAME = "checkpoint.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write `folder`/checkpoint.pt: first beside it, flushed to the disk, then renamed over the old one."""
+    """Write `folder`/checkpoint.pt: first beside it, flushed to the disk, then renamed over the old one.
+
+    Raises DataError if it cannot be written (a full disk); the old one stays.
+    """
     part = folder / (NAME + ".part")
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / NAME)
+    try:
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / NAME)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        part.unlink(missing_ok=True)
+        left = f"the one before it stays in {folder}" if (folder / NAME).is_file() else "there is none before it"
+        raise DataError(
+            f"the checkpoint could not be written ({_reason(error)}); {left}. Make room, then go on with --resume"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, also where torch hides it behind an error of its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen.strerror or str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return str(error).splitlines()[0]
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
@@ -31,5 +51,5 @@ def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes
-        raise DataError(f"{path} is damaged ({error!r}); start again without --resume") from error
+        raise DataError(f"{path} is damaged ({error!r}); start again in another folder") from error
     return state

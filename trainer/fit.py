@@ -1,24 +1,26 @@
-"""Training: one network, one device, from an HDF5 file or from a stream of simulated hands."""
+"""Training: one network from a source of samples, by one process or by many that share every batch."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.nn.parallel import DistributedDataParallel
 
-from tracker.errors import DataError
+from tracker.errors import DataError, TrackerError
 from tracker.hand.skeleton import JOINT_COUNT, SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
@@ -26,81 +28,69 @@ from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights, save_weights
 from trainer.augment import Augmentation, augment
 from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.data.sample import Batch, SampleSource, collate
+from trainer.curves import draw_curves
+from trainer.data.loading import Plan, batches, interrupts_ignored
+from trainer.data.sample import Batch, SampleSource
 from trainer.data.synthetic import SyntheticSamples
-from trainer.evaluate import Evaluation, calibration_error, evaluate, fit_confidence
-from trainer.losses import LossConfig, loss
+from trainer.distributed import SharedError, World, peers_watched
+from trainer.evaluate import Evaluation, calibration_error, evaluate, fit_confidence, merge
+from trainer.event_log import EventLog
+from trainer.losses import LossConfig, counts, loss
+from trainer.order import Order
+from trainer.progress import Progress
+from trainer.recipes import FitConfig
+from trainer.sync_batch_norm import synchronise
 
+LOG_STEPS = 20
+"""Steps that one line of the log tells of. On a GPU the loss is looked at as often: reading it waits for the device."""
 EPOCH_SECONDS = 10.0
 """Epochs shorter than this do not each get a checkpoint: writing it would take longer than the work it saves."""
+CURVE_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig:
-    """One training run.
+@dataclass(slots=True)
+class State:
+    """How far a run is; with the weights and the optimiser, all that a checkpoint needs.
 
-    epochs: passes over the data. minutes: if given, the learning rate falls with the clock instead, and the run ends
-    when it is over. learning_rate: the highest; it warms up over `warmup` steps and falls to nothing as a cosine.
-    ema: decay of the averaged weights, which are what is evaluated and kept. bf16: mixed precision.
-    checkpoint_minutes: at most this much work is lost.
+    position: samples taken from the stream. elapsed: seconds of training. judged: the step of the last evaluation.
+    loss_sum, loss_steps: the steps that no line of the log has told yet.
     """
 
-    epochs: int = 10
-    minutes: float | None = None
-    batch_size: int = 8
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 1e-2
-    warmup: int = 100
-    ema: float = 0.998
-    clip: float = 5.0
-    bf16: bool = True
-    seed: int = 0
-    workers: int = 1
-    checkpoint_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ValueError("epochs and batch_size must be at least 1, learning_rate above 0")
-        if self.minutes is not None and self.minutes <= 0:
-            raise ValueError(f"minutes must be above 0, is {self.minutes}")
+    position: int = 0
+    step: int = 0
+    elapsed: float = 0.0
+    judged: int = 0
+    best_mm: float = math.inf
+    loss_sum: float = 0.0
+    loss_steps: int = 0
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C does nothing here, and nothing ever in processes that are started here: it is for this process alone."""
+def interrupts_noted() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event, so that a step is finished first; a second Ctrl-C ends at once."""
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = [signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before):
+            signal.signal(number, handler)
 
 
-class EpochSampler(Sampler[int]):
-    """Indices of one epoch, from a position on: shuffled for a file, fresh ones for a stream.
-
-    A stream's index i of epoch e is sample e * length + i, so that no sample comes twice.
-    """
-
-    def __init__(self, length: int, epoch: int, position: int, seed: int, stream: bool) -> None:
-        self.length, self.epoch, self.position, self.seed, self.stream = length, epoch, position, seed, stream
-
-    def __len__(self) -> int:
-        return self.length - self.position
-
-    def __iter__(self) -> Iterator[int]:
-        if self.stream:
-            start = self.epoch * self.length
-            return iter(range(start + self.position, start + self.length))
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter(order[self.position :].tolist())
-
-
-def average_into(average: V2V, network: V2V, decay: float, step: int) -> None:
+def average_into(average: V2V, network: torch.nn.Module, decay: float, step: int) -> None:
     """Move the averaged network towards the current one, batch-norm statistics too; faster in the first steps."""
-    share = 1 - min(decay, (1 + step) / (10 + step))
+    share = 1 - min(decay, (1 + step) / (10 + step)) if decay else 1.0
     with torch.no_grad():
         for kept, new in zip(average.state_dict().values(), network.state_dict().values()):
             if kept.dtype.is_floating_point:
@@ -109,8 +99,26 @@ def average_into(average: V2V, network: V2V, decay: float, step: int) -> None:
                 kept.copy_(new)
 
 
+def start_from(network: V2V, weights: Path) -> list[str]:
+    """Copy what fits of a weights file; returns the names of the tensors that do not, which start afresh.
+
+    The heads may differ (other joints); grids may too, convolutions fit any. Raises WeightsError, and DataError for a
+    network of another build.
+    """
+    found = load_weights(weights).v2v
+    given_build, wanted_build = (
+        replace(config, input_size=88, joints=1, presence=False) for config in (found.config, network.config)
+    )
+    if given_build != wanted_build:
+        raise DataError(f"--init {weights} is another network than is to be trained ({found.config})")
+    given, wanted = found.state_dict(), network.state_dict()
+    fitting = {name: tensor for name, tensor in given.items() if name in wanted and tensor.shape == wanted[name].shape}
+    network.load_state_dict(fitting, strict=False)
+    return [name for name in wanted if name not in fitting]
+
+
 class Fit:
-    """A training run that can be stopped and resumed at any step."""
+    """A training run that can be stopped and resumed at any step, on another number of processes too."""
 
     def __init__(
         self,
@@ -123,64 +131,113 @@ class Fit:
         config: FitConfig,
         loss_config: LossConfig,
         augmentation: Augmentation,
-        device: torch.device,
+        world: World,
         init: Path | None = None,
         edge: float,
         origin: Mapping[str, Any],
+        tensorboard: bool = False,
     ) -> None:
-        """Train on `train`, judge on `dev`, write everything into the folder `output`.
+        """Train on `train`, judge on `dev`, write everything into the folder `output` (the first process does).
 
         origin: what the card says of data, command and code. init: weights to start from; they must fit the network.
+        Raises DataError, on every process alike.
         """
-        self.train, self.dev, self.output, self.device = train, dev, output, device
+        if config.batch_size < world.size:
+            raise SharedError(
+                f"a batch of {config.batch_size} cannot be shared by {world.size} processes: raise --batch-size"
+            )
+        self.train, self.dev, self.output, self.world = train, dev, output, world
         self.config, self.loss_config, self.augmentation, self.origin = config, loss_config, augmentation, origin
+        self.tensorboard = tensorboard
+        self.state = State()
         torch.manual_seed(config.seed)
+        several = train.joints if loss_config.global_joints else 0
         skeleton = SKELETON if network.joints == JOINT_COUNT else f"joints{network.joints}"
         self.kept = HandNetwork(
-            HandNetworkConfig(v2v=network, name=name, decode=loss_config.decode, edge=edge, skeleton=skeleton)
+            HandNetworkConfig(
+                v2v=network,
+                name=name,
+                decode=loss_config.decode,
+                edge=edge,
+                skeleton=f"global{several}" if several else skeleton,
+                global_joints=several,
+            )
         )
+        self.fresh: list[str] = []
         if init is not None:
-            start = load_weights(init)
-            # Convolutions fit grids of any size, so that a network can learn on coarse ones first.
-            if replace(start.config.v2v, input_size=network.input_size) != network:
-                raise DataError(f"--init {init} is another network than is to be trained ({start.config.v2v})")
-            self.kept.v2v.load_state_dict(start.v2v.state_dict())
-        self.kept.to(device)
-        self.model = copy.deepcopy(self.kept.v2v).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.generator = torch.Generator(device=device).manual_seed(config.seed)
-        self.epoch = self.position = self.step = 0
-        self.elapsed = 0.0
-        self.best_mm = math.inf
-        output.mkdir(parents=True, exist_ok=True)
+            weights = init
+            # One process reads it: on several nodes only one may have the file.
+            self.fresh = self._on_main(lambda: start_from(self.kept.v2v, weights))
+            self.kept.v2v.load_state_dict(self._on_main(self.kept.v2v.state_dict))
+        self.kept.to(world.device)
+        module = synchronise(copy.deepcopy(self.kept.v2v), world)
+        self.module = module.to(world.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.optimizer = self._optimizer()
+        self._unread = torch.zeros((), device=world.device)
+        self._unread_steps = 0
+        # Before anything is written there: what cannot be written is told before hours of work, on every process.
+        world.together(lambda: output.mkdir(parents=True, exist_ok=True) if world.main else None)
+
+    def _on_main(self, action: Callable[[], T]) -> T:
+        """What `action` returns on the first process, on all of them."""
+        done = self.world.together(lambda: action() if self.world.main else None)
+        shared: T = self.world.share(done)  # type: ignore[assignment]
+        return shared
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        c = self.config
+        if c.optimizer == "rmsprop":
+            return torch.optim.RMSprop(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        return torch.optim.AdamW(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
 
     def resume(self) -> None:
         """Go on from the checkpoint in the output folder. Raises DataError if there is none or it does not fit."""
-        state = load_checkpoint(self.output, self.device)
+        found = self._on_main(lambda: load_checkpoint(self.output, torch.device("cpu")))
         try:
-            self.model.load_state_dict(state["model"])
-            self.kept.v2v.load_state_dict(state["kept"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.generator.set_state(state["generator"].cpu())
-            torch.set_rng_state(state["torch"].cpu())
-            for key in ("epoch", "position", "step", "elapsed", "best_mm"):
-                setattr(self, key, state[key])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise DataError(f"the checkpoint in {self.output} is of another run: {error}") from error
+            for key, now in self._identity().items():
+                if found["identity"][key] != now:
+                    raise DataError(
+                        f"the run in {self.output} has another {key} ({found['settings'][key]}, not {now}): resume it "
+                        f"with its own, or start in another folder with --init {self.output}/last.safetensors"
+                    )
+            self.module.load_state_dict(found["model"])
+            self.kept.v2v.load_state_dict(found["kept"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            self.state = State(**found["state"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise DataError(
+                f"the checkpoint in {self.output} is of another version of this program: {str(error).splitlines()[0]}"
+            ) from error
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration of the run, as JSON takes it."""
+        return {
+            "network": asdict(self.kept.config.v2v),
+            "fit": asdict(self.config),
+            "loss": asdict(self.loss_config),
+            "augmentation": asdict(self.augmentation),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What a run must have in common with the checkpoint that it goes on from."""
+        return {
+            "seed": self.config.seed,
+            "optimizer": self.config.optimizer,
+            "network": asdict(self.kept.config.v2v),
+            "loss": asdict(self.loss_config),
+            "number of samples": len(self.train),
+        }
 
     def save(self) -> None:
-        """Write a checkpoint, and the averaged weights as they are now."""
+        """Write a checkpoint, and the averaged weights as they are now. Raises DataError if there is no room."""
         save_checkpoint(
             self.output,
             {
-                "model": self.model.state_dict(),
+                "model": self.module.state_dict(),
                 "kept": self.kept.v2v.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "generator": self.generator.get_state(),
-                "torch": torch.get_rng_state(),
-                **{key: getattr(self, key) for key in ("epoch", "position", "step", "elapsed", "best_mm")},
+                "state": asdict(self.state),
+                "identity": self._identity(),
             },
         )
         save_weights(self.output / "last.safetensors", self.kept, self.card(None))
@@ -189,12 +246,11 @@ class Fit:
         """What the JSON card says of these weights."""
         card: dict[str, Any] = {
             **self.origin,
-            "samples_seen": self.epoch * len(self.train) + self.position,
-            "steps": self.step,
-            "minutes": round(self.elapsed / 60, 1),
-            "fit": asdict(self.config),
-            "loss": asdict(self.loss_config),
-            "augmentation": asdict(self.augmentation),
+            "samples_seen": self.state.position,
+            "steps": self.state.step,
+            "minutes": round(self.state.elapsed / 60, 1),
+            "processes": self.world.size,
+            **self.settings(),
             "torch": torch.__version__,
         }
         if result is not None:
@@ -211,119 +267,255 @@ class Fit:
     def progress(self) -> float:
         """How much of the run is behind us, 0..1."""
         if self.config.minutes is not None:
-            return min(1.0, self.elapsed / (60 * self.config.minutes))
-        return min(1.0, (self.epoch + self.position / len(self.train)) / self.config.epochs)
+            return min(1.0, self.state.elapsed / (60 * self.config.minutes))
+        return min(1.0, self.state.position / (self.config.epochs * len(self.train)))
+
+    @property
+    def epoch(self) -> int:
+        """Whole passes over the data that are behind us."""
+        return self.state.position // len(self.train)
 
     def run(self) -> None:
-        """Train to the end. Interrupted, it saves a checkpoint first. Raises DataError when the loss is not finite."""
-        last_save = last_log = self.elapsed
-        losses: list[float] = []
-        try:
-            while self.progress < 1:
-                clock = time.perf_counter()
-                waiting, seen = 0.0, 0
-                for batch in self._batches():
-                    waiting += time.perf_counter() - clock
-                    losses.append(self._train_step(batch))
-                    seen += len(batch)
-                    self.position += len(batch)
-                    self.step += 1
-                    now = time.perf_counter()
-                    self.elapsed += now - clock
-                    clock = now
-                    if self.elapsed - last_log > 10:
-                        self._log(losses, seen / (self.elapsed - last_log), waiting / (self.elapsed - last_log))
-                        waiting, seen, last_log, losses = 0.0, 0, self.elapsed, []
-                    if self.elapsed - last_save > 60 * self.config.checkpoint_minutes:
-                        self.save()
-                        last_save = self.elapsed
-                    if self.progress >= 1:
-                        break
-                if self.position >= len(self.train):
-                    self.epoch, self.position = self.epoch + 1, 0
-                self._judge()
-                if self.progress >= 1 or self.elapsed - last_save > EPOCH_SECONDS:
-                    self.save()
-                    last_save = self.elapsed
-        except KeyboardInterrupt:
-            with interrupts_ignored():
-                self.save()
-            raise
+        """Train to the end.
 
-    def _batches(self) -> Iterator[Batch]:
-        stream = isinstance(self.train, SyntheticSamples)
-        sampler = EpochSampler(len(self.train), self.epoch, self.position, self.config.seed, stream)
-        loader: DataLoader[Batch] = DataLoader(
-            self.train,  # type: ignore[arg-type]
-            batch_size=self.config.batch_size,
-            sampler=sampler,
-            num_workers=self.config.workers,
-            collate_fn=collate,
-            prefetch_factor=4 if self.config.workers else None,
-            multiprocessing_context="spawn" if self.config.workers else None,
-        )
-        # A worker that dies of Ctrl-C would break the checkpoint that is then written.
-        with interrupts_ignored():
-            return iter(loader)
+        Raises KeyboardInterrupt after an interrupt, when a checkpoint is written; DataError when the loss is not
+        finite, data cannot be read, or nothing can be written: the last good checkpoint stays. Whatever happens to one
+        process ends them all.
+        """
+        network: torch.nn.Module = self.module
+        if self.world.size > 1:
+            # Statistics are shared already, so the copies never differ.
+            network = DistributedDataParallel(network, broadcast_buffers=False)
+            # Gradients of 1^3 convolutions come in either of two layouts, which are the same bytes.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+        fresh = isinstance(self.train, SyntheticSamples)
+        order = Order(len(self.train), self.config.seed, fresh)
+        plan = Plan(order, self.state.position, self.config.batch_size, self.world.rank, self.world.size)
+        source = batches(self.train, plan, self.config.workers, pinned=self.world.device.type == "cuda")
+        log = self.world.together(self._open_log)
+        total = None
+        if self.config.minutes is None:
+            total = self.state.step + math.ceil(
+                (self.config.epochs * len(self.train) - self.state.position) / self.config.batch_size
+            )
+        shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
+        with closing(source), closing(shown), interrupts_noted() as asked:
+            try:
+                self._loop(network, source, log, shown, asked)
+            finally:
+                if log is not None:
+                    log.close()
 
-    def _train_step(self, batch: Batch) -> float:
-        rate = self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup)
-        rate *= 0.5 + 0.5 * math.cos(math.pi * self.progress)
+    def _open_log(self) -> EventLog | None:
+        if not self.world.main:
+            return None
+        log = EventLog(self.output, tensorboard=self.tensorboard)
+        log.truncate(self.state.step)
+        return log
+
+    def _loop(
+        self,
+        network: torch.nn.Module,
+        source: Iterator[Batch],
+        log: EventLog | None,
+        shown: Progress,
+        asked: threading.Event,
+    ) -> None:
+        chores = Chores(self, log, shown)
+        failure: Exception | None = None
+        due, spent = False, 0.0
+        while True:
+            clock = time.perf_counter()
+            batch = None
+            try:
+                batch = next(source) if failure is None and self.progress < 1 else None
+            except (TrackerError, OSError) as error:
+                failure = error
+            waited = time.perf_counter() - clock
+            # What one process meets, all hear of, before any of them waits for the others. The clock is one for all.
+            stop, failed, self.state.elapsed = self.world.maximum(
+                [float(asked.is_set()), float(failure is not None), self.state.elapsed + spent]
+            )
+            if failed:
+                self.world.together(partial(_raise, failure))
+            if stop or due or self.progress >= 1:
+                self._look()
+            if stop:
+                with interrupts_ignored():
+                    self.world.together(chores.finish)
+                raise KeyboardInterrupt
+            if due or (self.progress >= 1 and self.state.judged < self.state.step):
+                self._judge(chores)
+            if self.progress >= 1:
+                break
+            assert batch is not None
+            epoch = self.epoch
+            with peers_watched():
+                self._step(network, batch)
+            ended = self.epoch > epoch
+            due = ended and self.epoch % self.config.dev_epochs == 0
+            spent = time.perf_counter() - clock
+            try:
+                chores.after_step(waited, ended)
+            except (TrackerError, OSError) as error:
+                failure = error
+        self.world.together(chores.finish)
+
+    def _step(self, network: torch.nn.Module, batch: Batch) -> None:
+        """One step. Raises DataError if the loss is not finite."""
+        config, state = self.config, self.state
+        # A short run warms up during its first tenth.
+        rate = config.learning_rate * min(1.0, max((state.step + 1) / max(config.warmup, 1), self.progress / 0.1))
+        if config.schedule == "cosine":
+            rate *= 0.5 + 0.5 * math.cos(math.pi * self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = augment(batch.to(self.device), self.augmentation)
-        occupancy = voxelise(batch.points, batch.sample, len(batch), self.model.config.input_size)
-        self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            maps, logit = self.model(occupancy)
-        value = loss(maps, logit, batch.joints, batch.presence, self.loss_config)
-        number = value.item()
-        if not math.isfinite(number):
-            raise DataError(
-                f"the loss became {number} at step {self.step}; the last good checkpoint stays in {self.output}. "
-                "Try a lower --learning-rate, or look for bad labels"
-            )
+        device = self.world.device
+        batch = augment(batch.to(device), self.augmentation)
+        occupancy = voxelise(batch.points, batch.sample, len(batch), self.kept.config.v2v.input_size)
+        network.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            maps, logit = network(occupancy)
+        over = self.world.total(counts(batch.joints, batch.presence))
+        value = loss(maps, logit, batch.joints, batch.presence, self.loss_config, over)
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        # The gradients of the processes are averaged, their losses are parts of a sum.
+        (value * self.world.size).backward()  # type: ignore[no-untyped-call]
+        if config.clip:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.clip)
         self.optimizer.step()
-        average_into(self.kept.v2v, self.model, self.config.ema, self.step)
-        return number
+        average_into(self.kept.v2v, self.module, config.ema, state.step)
+        state.step += 1
+        state.position += config.batch_size
+        self._unread += value.detach()
+        self._unread_steps += 1
+        if device.type == "cpu" or state.step % LOG_STEPS == 0:
+            self._look()
 
-    def _judge(self) -> None:
+    def _look(self) -> None:
+        """Read the losses of the steps since the last look. Raises DataError, everywhere, if they are not finite."""
+        if not self._unread_steps:
+            return
+        number = float(self.world.total(self._unread))
+        if not math.isfinite(number):
+            kept = "the last good checkpoint stays" if (self.output / "checkpoint.pt").exists() else "nothing was kept"
+            raise SharedError(
+                f"the loss became {number} at step {self.state.step}; {kept} in {self.output}. "
+                "Try a lower --learning-rate, or look for bad labels with `python -m trainer inspect`"
+            )
+        self.state.loss_sum += number
+        self.state.loss_steps += self._unread_steps
+        self._unread.zero_()
+        self._unread_steps = 0
+
+    @property
+    def looked(self) -> bool:
+        """Whether the losses of all steps so far are known, and so finite."""
+        return self._unread_steps == 0
+
+    def _judge(self, chores: Chores) -> None:
         """Evaluate the averaged weights, calibrate their confidence, keep them if they are the best so far."""
+        began = time.perf_counter()
+        self.state.judged = self.state.step
         if self.dev is None:
             return
+        dev = self.dev
         shifted = Augmentation(shift_sd=self.augmentation.shift_sd, mirrored=self.augmentation.mirrored)
         plain = HandNetwork(replace(self.kept.config, calibration=(1.0, 0.0)))
         plain.v2v.load_state_dict(self.kept.v2v.state_dict())
-        result = evaluate(plain, self.dev, self.device, how=shifted)
-        slope, offset = fit_confidence(result.confidence, result.error_mm)
-        logit = np.log(np.clip(result.confidence, 1e-4, 1 - 1e-4) / (1 - np.clip(result.confidence, 1e-4, 1 - 1e-4)))
-        result = replace(result, confidence=(1 / (1 + np.exp(-(slope * logit + offset)))).astype(np.float32))
-        self._write_log(
-            {"epoch": self.epoch, "step": self.step, "minutes": self.elapsed / 60, **self.card(result)["results"]}
-        )
-        if result.mean_mm < self.best_mm:
-            self.best_mm = result.mean_mm
-            best = HandNetwork(replace(self.kept.config, calibration=(slope, offset)))
-            best.v2v.load_state_dict(self.kept.v2v.state_dict())
-            save_weights(self.output / "best.safetensors", best, self.card(result))
+        part = (self.world.rank, self.world.size)
+        mine = self.world.together(lambda: evaluate(plain, dev, self.world.device, how=shifted, part=part))
+        result = merge(self.world.gather(mine))
+        slope, offset = 1.0, 0.0
+        if not self.kept.config.global_joints:
+            slope, offset = fit_confidence(result.confidence, result.error_mm)
+            raw = np.clip(result.confidence, 1e-4, 1 - 1e-4)
+            logit = np.log(raw / (1 - raw))
+            result = replace(result, confidence=(1 / (1 + np.exp(-(slope * logit + offset)))).astype(np.float32))
+        better = result.mean_mm < self.state.best_mm
+        if better:
+            self.state.best_mm = result.mean_mm
+        best = HandNetwork(replace(self.kept.config, calibration=(slope, offset)))
+        best.v2v.load_state_dict(self.kept.v2v.state_dict())
+        self.world.together(lambda: chores.judged(result, best if better else None, began))
 
-    def _log(self, losses: list[float], rate: float, waiting: float) -> None:
-        self._write_log(
+
+class Chores:
+    """What the first process does beside the training: show, log, save. Nothing, on the others."""
+
+    def __init__(self, fit: Fit, log: EventLog | None, shown: Progress) -> None:
+        self.fit, self.log, self.shown = fit, log, shown
+        self.saved = self.drawn = fit.state.elapsed
+        self.since, self.waited, self.seen = time.perf_counter(), 0.0, 0
+
+    def after_step(self, waited: float, ended: bool) -> None:
+        """After every step. waited: seconds for data. ended: an epoch did."""
+        if self.log is None:
+            return
+        fit, state = self.fit, self.fit.state
+        self.waited += waited
+        self.seen += fit.config.batch_size
+        number = state.loss_sum / state.loss_steps if fit.looked and state.loss_steps else None
+        epoch = (state.position - 1) // len(fit.train)
+        self.shown.update(1, fit.config.batch_size, waited, number, epoch, fit.progress)
+        if not fit.looked:
+            return
+        if state.step % LOG_STEPS == 0:
+            self._write_train(self.log)
+        age = state.elapsed - self.saved
+        if age > 60 * fit.config.checkpoint_minutes or (ended and age > EPOCH_SECONDS):
+            self._save()
+
+    def judged(self, result: Evaluation, best: HandNetwork | None, began: float) -> None:
+        """After an evaluation that began then; `best`: weights to keep, if they are the best so far."""
+        if self.log is None:
+            return
+        fit = self.fit
+        if best is not None:
+            save_weights(fit.output / "best.safetensors", best, fit.card(result))
+        self.shown.dev(result.mean_mm, result.median_mm)
+        self.log.write({"event": "dev", **self._when(), **fit.card(result)["results"]})
+        self.since += time.perf_counter() - began
+
+    def finish(self) -> None:
+        """At the end, or when the run is interrupted."""
+        if self.log is None:
+            return
+        # An interrupted run tells of these steps when it goes on: its log is then that of a run without the interrupt.
+        if self.fit.progress >= 1 and self.fit.state.loss_steps:
+            self._write_train(self.log)
+        self._save()
+        draw_curves(self.fit.output)
+
+    def _when(self) -> dict[str, Any]:
+        state = self.fit.state
+        return {"step": state.step, "epoch": self.fit.epoch, "minutes": round(state.elapsed / 60, 3)}
+
+    def _write_train(self, log: EventLog) -> None:
+        fit, state = self.fit, self.fit.state
+        seconds = time.perf_counter() - self.since
+        log.write(
             {
-                "epoch": self.epoch,
-                "step": self.step,
-                "progress": round(self.progress, 4),
-                "loss": round(float(np.mean(losses)), 4),
-                "samples_per_second": round(rate, 1),
-                "data_wait": round(waiting, 3),
+                "event": "train",
+                **self._when(),
+                "loss": state.loss_sum / state.loss_steps,
+                "learning_rate": fit.optimizer.param_groups[0]["lr"],
+                "samples_per_second": round(self.seen / seconds, 2),
+                "data_wait": round(self.waited / seconds, 4),
             }
         )
+        state.loss_sum, state.loss_steps = 0.0, 0
+        self.since, self.waited, self.seen = time.perf_counter(), 0.0, 0
 
-    def _write_log(self, line: dict[str, Any]) -> None:
-        text = json.dumps(line)
-        print(text, flush=True)
-        with (self.output / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    def _save(self) -> None:
+        fit = self.fit
+        fit.save()
+        self.saved = fit.state.elapsed
+        if self.saved - self.drawn > CURVE_SECONDS:
+            self.drawn = self.saved
+            draw_curves(fit.output)
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error

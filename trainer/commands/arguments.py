@@ -30,7 +30,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cubes-label", default="cube", metavar="KEY", help="of the cube edges in an HDF5 file")
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
     """`--device`."""
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 from trainer.commands.arguments import (
@@ -17,100 +21,239 @@ from trainer.commands.arguments import (
     positive,
 )
 
+if TYPE_CHECKING:
+    from tracker.network.v2v import V2VConfig
+    from trainer.augment import Augmentation
+    from trainer.data.sample import SampleSource
+    from trainer.distributed import World
+    from trainer.recipes import FitConfig
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fit`."""
-    parser.add_argument("train", help="an HDF5 file, or `synthetic` for a stream of simulated hands")
-    parser.add_argument("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints and the log")
-    parser.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
-    parser.add_argument("--input-size", type=positive, help="edge of the grid in voxels; coarse ones learn fast")
-    parser.add_argument("--loss", default="integral", choices=("integral", "heatmap"))
-    parser.add_argument("--epochs", type=positive, default=10)
-    parser.add_argument("--epoch-samples", type=positive, default=20_000, help="samples of an epoch of `synthetic`")
-    parser.add_argument(
-        "--views", type=positive, default=1, help="how often each sample of `synthetic` comes (default: 1)"
-    )
-    parser.add_argument("--minutes", type=float, help="train by the clock instead of for --epochs")
-    parser.add_argument("--batch-size", type=positive, default=8)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--dev", help="HDF5 file, or `synthetic`, to judge on (default: synthetic for synthetic)")
-    parser.add_argument("--dev-samples", type=positive, default=512, help="samples of a `synthetic` --dev")
-    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
-    parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="at most this much work is lost")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples; 0: none")
-    parser.add_argument("--precision", default="auto", choices=("auto", "bf16", "f32"))
-    parser.add_argument("--no-augmentation", action="store_true", help="train on the samples as they are")
-    add_device_argument(parser)
+    add = parser.add_argument
+    add("train", help="an HDF5 file, a compact folder, or `synthetic` for a stream of simulated hands")
+    add("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints, log and curves")
+    add("--dev", help="data to judge on (default: synthetic for synthetic, otherwise none)")
+    add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
+    add("--init", type=Path, metavar="WEIGHTS", help="start from these weights; heads that do not fit start afresh")
     add_data_arguments(parser)
+    add("--epoch-samples", type=positive, default=20_000, help="samples of an epoch of `synthetic` (default: 20000)")
+    add("--views", type=positive, default=1, help="how often each sample of `synthetic` comes (default: 1)")
+    add("--dev-samples", type=positive, default=512, help="samples of a `synthetic` --dev (default: 512)")
+
+    network = parser.add_argument_group("network and loss")
+    network.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
+    network.add_argument("--input-size", type=positive, help="edge of the grid in voxels; coarse ones learn fast")
+    network.add_argument("--loss", choices=("integral", "heatmap"), help="(default: the recipe's)")
+    network.add_argument(
+        "--global-joints", action="store_true", help="one map as fine as the grid for all joints, without identity"
+    )
+
+    recipe = parser.add_argument_group("recipe")
+    add = recipe.add_argument
+    add("--recipe", default="modern", choices=("modern", "paper"), help="what the options below default to")
+    add("--epochs", type=positive)
+    add("--minutes", type=float, help="train by the clock instead of for --epochs")
+    add("--batch-size", type=positive, help="samples of a step, of all processes together")
+    add("--learning-rate", type=float)
+    add("--weight-decay", type=float)
+    add("--warmup", type=int, metavar="STEPS", help="over which the learning rate rises")
+    add("--ema", type=float, help="decay of the averaged weights; 0: none")
+    add("--precision", default="auto", choices=("auto", "bf16", "f32"))
+    add("--seed", type=int)
+
+    vary = parser.add_argument_group("augmentation")
+    add = vary.add_argument
+    add("--augmentation", default="auto", choices=("auto", "paper", "simulated", "none"), help="where to start from")
+    add("--no-augmentation", dest="augmentation", action="store_const", const="none", help="--augmentation none")
+    add("--roll", type=float, metavar="DEGREES", help="in the image plane, +-")
+    add("--rotation", type=float, metavar="DEGREES", help="about any axis, at most")
+    add("--scale", type=float, metavar="SHARE", help="of the size, +-")
+    add("--shift", type=float, metavar="SHARE", help="of half the cube's edge, +-")
+    add("--jitter", type=float, metavar="MM", help="noise of the points, standard deviation")
+    add("--drop", type=float, metavar="SHARE", help="of the points, at most")
+
+    where = parser.add_argument_group("where it runs")
+    add_device_argument(where)
+    add = where.add_argument
+    add("--gpus", metavar="N|all", help="train on several GPUs of this machine")
+    add("--processes", type=positive, metavar="N", help="train by several processes on this machine's CPU")
+    add("--workers", type=int, help="processes that prepare samples, for each that trains; 0: none")
+
+    keep = parser.add_argument_group("what is kept")
+    add = keep.add_argument
+    add("--checkpoint-minutes", type=float, help="at most this much work is lost (default: 5)")
+    add("--dev-epochs", type=positive, help="epochs between evaluations (default: 1)")
+    add("--tensorboard", action="store_true", help="write TensorBoard events, too")
 
 
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
-    from dataclasses import replace
+    from trainer.launchers import detect
+
+    launch = detect(os.environ)
+    if launch is None and (options.gpus or options.processes):
+        return _launch_workers(options)
 
     import torch
 
-    from tracker.network.v2v import PRESETS
-    from trainer.augment import PAPER, SIMULATED, Augmentation
-    from trainer.data.synthetic import SyntheticSamples
-    from trainer.fit import Fit, FitConfig
-    from trainer.losses import LossConfig
+    from trainer.distributed import World
 
-    if not options.resume and (options.output / "checkpoint.pt").exists():
+    with World.join(launch, pick_device(options.device)) as world:
+        try:
+            _train(options, world)
+        except torch.OutOfMemoryError as error:
+            raise DataError("the GPU has not enough memory: try a lower --batch-size, or more GPUs") from error
+        except KeyboardInterrupt:
+            if world.main:
+                print(f"stopped; --resume goes on from the checkpoint in {options.output}", file=sys.stderr)
+            raise
+    return 0
+
+
+def _train(options: argparse.Namespace, world: World) -> None:
+    from trainer.fit import Fit
+    from trainer.recipes import RECIPES, loss_config
+
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    there = world.share((options.output / "checkpoint.pt").exists() if world.main else False)
+    if there and not (options.resume or restarted):
         raise DataError(f"{options.output} holds a run already: go on with --resume, or give another folder")
-    train = open_samples(options.train, options, options.epoch_samples, 2 * options.seed, options.views)
-    simulated = isinstance(train, SyntheticSamples)
-    dev_name = options.dev or ("synthetic" if simulated else None)
-    dev = open_samples(dev_name, options, options.dev_samples, 1_000_001) if dev_name else None
-    network = replace(PRESETS[options.model], joints=train.joints)
-    if options.input_size:
-        network = replace(network, input_size=options.input_size)
-    if not simulated:
-        network = replace(network, presence=False)
-    if dev is not None and dev.joints != train.joints:
-        raise DataError(f"{options.train} has {train.joints} joints, {dev_name} has {dev.joints}")
-    device = pick_device(options.device)
-    fits = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    augmentation = SIMULATED if simulated else PAPER
-    if options.loss == "heatmap":
-        loss_config = LossConfig(name="heatmap", sigma=1.7 * network.output_size / 44)
-    else:
-        loss_config = LossConfig()
-    data = Path(options.train).name
-    if isinstance(train, SyntheticSamples):
-        data = f"simulated hands, seed {train.seed}, {train.views} views of each"
-    init = str(options.init) if options.init else None
-    origin = {"data": data, "init": init, "command": command_line(), "commit": commit()}
+    recipe = RECIPES[options.recipe]
+    config = _config(recipe.fit, options, world)
+    train, dev = world.together(lambda: _open(options, config.seed))
+    network = _network(options, train)
+    augmentation, augmentation_name = _augmentation(options, train)
+    seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
+    origin: dict[str, Any] = {**seen, "init": str(options.init) if options.init else None}
     fit = Fit(
         train,
         dev,
         options.output,
         network,
         name=options.model,
-        config=FitConfig(
-            epochs=options.epochs,
-            minutes=options.minutes,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            seed=options.seed,
-            workers=options.workers,
-            checkpoint_minutes=options.checkpoint_minutes,
-            bf16=fits if options.precision == "auto" else options.precision == "bf16",
+        config=config,
+        loss_config=loss_config(
+            options.loss or ("heatmap" if options.global_joints else recipe.loss), network, options.global_joints
         ),
-        loss_config=loss_config,
-        augmentation=Augmentation() if options.no_augmentation else augmentation,
-        device=device,
+        augmentation=augmentation,
+        world=world,
         init=options.init,
-        edge=train[0].edge,
+        edge=world.share(train[0].edge),
         origin=origin,
+        tensorboard=options.tensorboard,
     )
-    if options.resume:
+    if options.resume or (restarted and there):
         fit.resume()
+    if world.main:
+        (options.output / "config.json").write_text(
+            json.dumps(
+                {**seen, "recipe": options.recipe, "augmentation": augmentation_name, **fit.settings()}, indent=2
+            )
+            + "\n",
+            encoding="utf-8",
+        )
+        if fit.fresh:
+            print(f"{options.init}: these do not fit and start afresh: {', '.join(fit.fresh)}", file=sys.stderr)
         if fit.progress >= 1:
             print(
-                f"the run in {options.output} is finished: more --epochs or --minutes train it further", file=sys.stderr
+                f"the run in {options.output} is finished: more --epochs or --minutes train it further",
+                file=sys.stderr,
             )
     fit.run()
-    return 0
+
+
+def _launch_workers(options: argparse.Namespace) -> int:
+    """Start this same command several times, as one run."""
+    from trainer.launch import count_gpus, launch
+
+    if options.gpus and options.processes:
+        raise DataError("give either --gpus or --processes (on the CPU)")
+    processes = count_gpus(options.gpus) if options.gpus else options.processes
+    more = [] if options.gpus else ["--device", "cpu"]
+    return launch(processes, [*sys.argv[1:], *more])
+
+
+def _open(options: argparse.Namespace, seed: int) -> tuple[SampleSource, SampleSource | None]:
+    from trainer.data.synthetic import SyntheticSamples
+
+    # Even seeds are for training.
+    train = open_samples(options.train, options, options.epoch_samples, 2 * seed, options.views)
+    if not len(train):
+        raise DataError(f"{options.train} holds no samples")
+    name = options.dev or ("synthetic" if isinstance(train, SyntheticSamples) else None)
+    if name is None:
+        return train, None
+    dev = open_samples(name, options, options.dev_samples, 1_000_001)
+    if dev.joints != train.joints:
+        raise DataError(f"{options.train} has {train.joints} joints, {name} has {dev.joints}")
+    return train, dev
+
+
+def _others(samples: SampleSource) -> bool:
+    """Whether some of the cubes hold no hand, so that there is something to tell apart."""
+    return bool(getattr(samples, "others", 0))
+
+
+def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
+    from dataclasses import replace
+
+    from tracker.network.v2v import PRESETS
+
+    network = PRESETS[options.model]
+    if options.global_joints:
+        # One map as fine as the grid, which needs features as fine as the grid.
+        kernel = network.front_kernel if network.front_stride == 1 else network.front_kernel - 1
+        network = replace(network, front_stride=1, front_kernel=kernel, output_scale=2)
+    return replace(
+        network,
+        joints=1 if options.global_joints else train.joints,
+        input_size=options.input_size or network.input_size,
+        presence=network.presence and _others(train),
+    )
+
+
+def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Augmentation, str]:
+    from dataclasses import replace
+
+    from trainer.augment import PAPER, SIMULATED, Augmentation
+
+    name = options.augmentation
+    if name == "auto":
+        name = "simulated" if _others(train) else "paper"
+    how = {"paper": PAPER, "simulated": SIMULATED, "none": Augmentation()}[name]
+    asked = {
+        "roll": options.roll and math.radians(options.roll),
+        "rotation": options.rotation and math.radians(options.rotation),
+        "scale": options.scale,
+        "shift": options.shift,
+        "jitter": options.jitter and options.jitter / 1000,
+        "drop": options.drop,
+    }
+    return replace(how, **{key: value for key, value in asked.items() if value is not None}), name
+
+
+def _config(fit: FitConfig, options: argparse.Namespace, world: World) -> FitConfig:
+    from dataclasses import fields, replace
+
+    import torch
+
+    asked = {
+        item.name: value
+        for item in fields(fit)
+        if item.name != "bf16" and (value := getattr(options, item.name, None)) is not None
+    }
+    if "workers" not in asked and world.device.type == "cuda":
+        asked["workers"] = max(1, min(8, torch.get_num_threads() - 1))
+    fits = world.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    bf16 = fit.bf16 and fits if options.precision == "auto" else options.precision == "bf16"
+    return replace(fit, **asked, bf16=bf16)
+
+
+def _described(name: str, samples: SampleSource) -> str:
+    from trainer.data.synthetic import SyntheticSamples
+
+    if isinstance(samples, SyntheticSamples):
+        return f"simulated hands, seed {samples.seed}, {samples.views} views of each"
+    return Path(name).name

@@ -60,8 +60,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        parts = (self.points, self.sample, self.joints, self.edge, self.presence, self.key)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        return Batch(*(part.to(device, non_blocking=True) for part in self._parts()))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU can read while the processor goes on."""
+        return Batch(*(part.pin_memory() for part in self._parts()))
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return (self.points, self.sample, self.joints, self.edge, self.presence, self.key)
 
     def __len__(self) -> int:
         return len(self.edge)

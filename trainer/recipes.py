@@ -1,0 +1,91 @@
+"""Named ways to train: optimiser, schedule and what goes with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tracker.hand.heatmaps import PAPER_SIGMA
+from tracker.network.v2v import V2VConfig
+from trainer.losses import LossConfig, LossName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """One training run.
+
+    epochs: passes over the data. minutes: if given, the schedule follows the clock instead, and the run ends
+    when it is over. batch_size: samples of a step, of all processes together.
+    learning_rate: the highest; it warms up over `warmup` steps, then stays or falls to nothing as a cosine (schedule).
+    ema: decay of the averaged weights, which are what is evaluated and kept; 0 keeps the weights themselves.
+    clip: longest gradient; 0 lets any pass. bf16: mixed precision. checkpoint_minutes: at most this much work is lost.
+    dev_epochs: epochs between evaluations on the dev data.
+    """
+
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    epochs: int = 10
+    minutes: float | None = None
+    batch_size: int = 8
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-2
+    warmup: int = 100
+    ema: float = 0.998
+    clip: float = 5.0
+    bf16: bool = True
+    seed: int = 0
+    workers: int = 1
+    checkpoint_minutes: float = 5.0
+    dev_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adamw", "rmsprop") or self.schedule not in ("cosine", "constant"):
+            raise ValueError(f"optimizer is adamw or rmsprop, schedule cosine or constant: {self}")
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < 1e3:
+            raise ValueError("epochs and batch size must be at least 1, the learning rate above 0")
+        if self.minutes is not None and not 0 < self.minutes < 1e7:
+            raise ValueError(f"minutes must be above 0, is {self.minutes}")
+        if not 0 <= self.ema < 1 or self.workers < 0 or self.warmup < 0 or self.dev_epochs < 1:
+            raise ValueError("ema must be in [0, 1), workers and warmup not negative, dev epochs at least 1")
+        if self.checkpoint_minutes < 0 or self.weight_decay < 0 or self.clip < 0:
+            raise ValueError("checkpoint minutes, weight decay and clip must not be negative")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"the seed must be from 0 to {2**31 - 1}, is {self.seed}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A FitConfig and the loss that it is for."""
+
+    fit: FitConfig = field(default_factory=FitConfig)
+    loss: LossName = "integral"
+
+
+RECIPES: dict[str, Recipe] = {
+    "modern": Recipe(),
+    "paper": Recipe(
+        fit=FitConfig(
+            optimizer="rmsprop",
+            schedule="constant",
+            learning_rate=2.5e-4,
+            weight_decay=0.0,
+            warmup=0,
+            ema=0.0,
+            clip=0.0,
+            bf16=False,
+        ),
+        loss="heatmap",
+    ),
+}
+"""`paper`: V2V-PoseNet, section 5.1: RMSprop, 2.5e-4, batches of 8, 10 epochs, squared error of the heat maps, plain
+32-bit arithmetic. `modern`: AdamW, warm-up and cosine, mixed precision, averaged weights, integral regression."""
+
+
+def loss_config(name: LossName, network: V2VConfig, global_joints: bool = False) -> LossConfig:
+    """The loss for a network: Gaussians of the paper's size in the cube, whatever the resolution of the heat maps."""
+    presence = LossConfig().presence if network.presence else 0.0
+    if name == "heatmap":
+        # The paper's maps have 44 voxels along an edge.
+        sigma = PAPER_SIGMA * network.output_size / 44
+        return LossConfig(name=name, sigma=sigma, presence=presence, global_joints=global_joints)
+    return LossConfig(name=name, presence=presence, global_joints=global_joints)
