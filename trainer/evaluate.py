@@ -125,12 +125,7 @@ def estimates(
 
 def _peaks(network: HandNetwork, occupancy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     maps, logit = network.v2v(occupancy)
-    shown = maps[:, 0].float()
-    if network.config.decode == "softmax":
-        shown = torch.softmax(shown.flatten(1), dim=1).view(shown.shape)
-    points, heights = find_peaks(shown, network.config.global_joints)
-    if network.config.decode == "softmax":
-        heights = heights / heights[:, :1]
+    points, heights = find_peaks(maps[:, 0], network.config.global_joints)
     confidence = heights.nan_to_num(0.0).clamp(0, 1)
     presence = torch.sigmoid(logit.float()) if network.config.v2v.presence else confidence.mean(dim=1)
     return points, confidence, presence

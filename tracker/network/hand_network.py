@@ -38,10 +38,10 @@ class HandNetworkConfig:
         if len(self.calibration) != 2 or not all(isinstance(v, int | float) and isfinite(v) for v in self.calibration):
             raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
         if self.global_joints:
-            if self.global_joints < 0 or self.v2v.joints != 1:
+            if self.global_joints < 0 or self.v2v.joints != 1 or self.decode != "peak":
                 raise ValueError(
-                    f"global_joints must be 0, or at least 1 with a network of one map (v2v.joints = 1); "
-                    f"is {self.global_joints} with {self.v2v.joints} maps"
+                    "global_joints must be 0, or at least 1 with a network of one heat map (v2v.joints 1, decode "
+                    f"'peak'); is {self.global_joints} with {self.v2v.joints} maps and {self.decode!r}"
                 )
             if self.skeleton != f"global{self.global_joints}":
                 raise ValueError(
