@@ -19,7 +19,7 @@ from trainer.pictures import MAPS, Scene, joint_colors, target_map
 
 NOTHING: Final = "none"
 ALL: Final = "all joints"
-FAINTEST: Final = 0.1
+FAINTEST: Final = 0.2
 """Heat below this share of a peak is not shown."""
 MAGENTA: Final = (255, 0, 255)
 CORNERS: Final = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
@@ -58,12 +58,13 @@ class SampleViewer:
         self._server.scene.add_line_segments("/cube", frame, np.full(frame.shape, 120, np.uint8), thickness=0.006)
         gui = self._server.gui
         last = max(len(scenes) - 1, 1)
-        self._slider = gui.add_slider("sample", 0, last, 1, 0, disabled=len(scenes) == 1)
+        self._sample = gui.add_slider("sample", 0, last, 1, 0, disabled=len(scenes) == 1)
         first = ALL if len(chosen) > 1 else list(self._maps)[2 + chosen[0]] if chosen else NOTHING
         self._heat = gui.add_dropdown("heat map", tuple(self._maps), initial_value=first)
+        self._size = gui.add_slider("point size", 0.001, 0.02, 0.001, 0.004)
         self._text = gui.add_markdown("")
-        self._slider.on_update(self._changed)
-        self._heat.on_update(self._changed)
+        for control in (self._sample, self._heat, self._size):
+            control.on_update(self._changed)
         self._draw()
 
     def close(self) -> None:
@@ -85,18 +86,19 @@ class SampleViewer:
     def _draw(self) -> None:
         # Each change is handled by a thread of its own.
         with self._lock, self._server.atomic():
-            scene = self._scenes[min(int(self._slider.value), len(self._scenes) - 1)]
+            scene = self._scenes[min(int(self._sample.value), len(self._scenes) - 1)]
             points = scene.inside
-            level = np.clip((points[:, 2:] + 1) / 2, 0, 1)
-            # Blue near, grey far: colours that no joint has.
+            near, far = (points[:, 2].min(), points[:, 2].max()) if len(points) else (-1, 1)
+            level = (points[:, 2:] - near) / max(far - near, 1e-3)
+            # Blue near, grey far; small, for the joints lie inside.
             shade = np.uint8(255 * ((1 - level) * (0.2, 0.65, 1.0) + level * (0.45, 0.45, 0.5)))
-            self._points("/points", points, shade, 0.012)
+            self._points("/points", points, shade, float(self._size.value))
             colors = np.uint8(255 * joint_colors(len(scene.joints)))
             self._joints("/joints", scene.joints, colors)
             if scene.predicted is not None:
                 self._joints("/predicted", scene.predicted, np.full(colors.shape, MAGENTA, np.uint8))
             heat_points, heat_colors = heat_cloud(scene.joints, self._maps[self._heat.value])
-            self._points("/heat", heat_points, heat_colors, 0.02)
+            self._points("/heat", heat_points, heat_colors, 0.008)
             error = scene.error_mm
             self._text.content = f"**{scene.title}**" + (f"\n\nerror {error:.1f} mm" if error is not None else "")
 
@@ -105,7 +107,7 @@ class SampleViewer:
         visible = len(points) > 0
         if not visible:
             points, colors = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8)
-        self._server.scene.add_point_cloud(name, points, colors, point_size=size, visible=visible)
+        self._server.scene.add_point_cloud(name, points, colors, point_size=size, point_shape="circle", visible=visible)
 
     def _joints(self, name: str, joints: NDArray[np.float32], colors: NDArray[np.uint8]) -> None:
         """Replace joints, and their bones, or their numbers where there is no telling what is a bone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tracker.errors import DataError
 from trainer.commands.arguments import add_data_arguments, open_samples, positive
 
 if TYPE_CHECKING:
+    from tracker.network.hand_network import HandNetwork
     from trainer.data.sample import Sample, SampleSource
     from trainer.pictures import Scene
 
@@ -48,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"{options.data} holds no samples")
     indices = _indices(options, len(samples))
     chosen = _joints(options.heat_maps, samples.joints)
-    if options.output or options.view:
-        scenes = _scenes(options, samples, indices)
+    network = _network(options.weights, samples.joints) if options.weights else None
     _print_figures(options, samples)
+    if not options.output and not options.view:
+        return 0
+    scenes = _scenes(options, samples, indices, network)
     if options.output:
         from trainer.pictures import draw_samples, write_picture
 
@@ -103,50 +107,62 @@ def _joints(name: str | None, count: int) -> list[int]:
     raise DataError(f"--heat-maps {name}: there is no such joint; give `all`, 0 to {count - 1}{names}")
 
 
-def _scenes(options: argparse.Namespace, samples: SampleSource, indices: list[int]) -> list[Scene]:
-    """What is to be shown: each sample, and after it its augmented versions."""
+def _network(weights: str, joints: int) -> HandNetwork:
+    """The network of weights. Raises DataError if it finds other joints than the data have, WeightsError."""
+    from tracker.network.weights import find_weights, load_weights
+
+    network = load_weights(find_weights(weights))
+    found = network.config.v2v.joints
+    if found != joints:
+        raise DataError(f"{weights} finds {found} joints, the data have {joints}")
+    return network
+
+
+def _scenes(
+    options: argparse.Namespace, samples: SampleSource, indices: list[int], network: HandNetwork | None
+) -> list[Scene]:
+    """What is to be shown: each sample, and after it its augmented versions.
+
+    A damaged sample is left out with a message; one that was asked for by number raises DataError.
+    """
     from trainer.augment import PAPER, SIMULATED, augment
     from trainer.data.sample import Sample, collate
 
     how = SIMULATED if options.data == "synthetic" else PAPER
-    shown: list[tuple[str, Sample]] = []
+    scenes = []
     for index in indices:
-        sample = samples[index]
-        title = f"sample {index}{' ' + sample.name if sample.name else ''}, {sample.edge * 1000:.0f} mm"
-        shown.append((title + _absence(sample), sample))
+        try:
+            sample = samples[index]
+        except DataError as error:
+            if options.samples is not None:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        scenes.append(_scene(f"sample {index}{' ' + sample.name[-40:] if sample.name else ''}", sample, network))
         for version in range(options.augment):
             batch = augment(collate([sample], [index * options.augment + version]), how)
             points, joints = batch.points.numpy(), batch.joints[0].numpy()
             moved = Sample(points, joints, float(batch.edge[0]), presence=bool(batch.presence[0] > 0.5))
-            shown.append((f"sample {index}, augmented, {moved.edge * 1000:.0f} mm{_absence(moved)}", moved))
-    return _with_predictions(shown, options.weights)
+            scenes.append(_scene(f"sample {index}, augmented", moved, network))
+    if not scenes:
+        raise DataError(f"{options.data}: none of the samples to show can be read")
+    return scenes
 
 
-def _absence(sample: Sample) -> str:
-    return "" if sample.presence else ", no right hand"
-
-
-def _with_predictions(shown: list[tuple[str, Sample]], weights: str | None) -> list[Scene]:
-    """Scenes of titled samples, with what `weights` find in them. Raises DataError if they are for other joints."""
+def _scene(title: str, sample: Sample, network: HandNetwork | None) -> Scene:
+    """A sample as it is shown, with what a network finds in it."""
     from trainer.pictures import Scene
 
-    if weights is None:
-        return [Scene(title, sample.points, sample.joints, sample.edge) for title, sample in shown]
+    title += f", {sample.edge * 1000:.0f} mm{'' if sample.presence else ', no right hand'}"
+    if network is None:
+        return Scene(title, sample.points, sample.joints, sample.edge)
     import torch
 
     from tracker.hand.voxels import voxelise
-    from tracker.network.weights import find_weights, load_weights
     from trainer.data.sample import collate
 
-    network = load_weights(find_weights(weights))
-    joints, wanted = network.config.v2v.joints, len(shown[0][1].joints)
-    if joints != wanted:
-        raise DataError(f"{weights} finds {joints} joints, the data have {wanted}")
-    scenes = []
-    for title, sample in shown:
-        batch = collate([sample])
-        with torch.inference_mode():
-            found, presence = network(voxelise(batch.points, batch.sample, 1, network.config.v2v.input_size))
-        title += f", a hand: {float(presence[0]):.0%}"
-        scenes.append(Scene(title, sample.points, sample.joints, sample.edge, found[0, :, :3].numpy()))
-    return scenes
+    batch = collate([sample])
+    with torch.inference_mode():
+        found, presence = network(voxelise(batch.points, batch.sample, 1, network.config.v2v.input_size))
+    title += f", found a hand: {float(presence[0]):.0%}"
+    return Scene(title, sample.points, sample.joints, sample.edge, found[0, :, :3].numpy())
