@@ -126,9 +126,16 @@ def write_icvl(root: Path) -> list[Scene]:
 MSRA_GESTURES = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
 
 
-def write_bin(path: Path, depth: NDArray[np.float32]) -> None:
-    rows, columns = np.nonzero(depth)
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+def box_of(k: Intrinsics, joints: Floats) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a hand, with a margin for its skin."""
+    pixels, margin = k.project(joints), 0.05 * k.fx
+    left, top = np.maximum(np.floor(pixels.min(axis=0) - margin), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(pixels.max(axis=0) + margin), (k.width, k.height)).astype(int)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def write_bin(path: Path, depth: NDArray[np.float32], joints: Floats) -> None:
+    left, top, right, bottom = box_of(CREATIVE, joints)
     header = np.array([depth.shape[1], depth.shape[0], left, top, right, bottom], "<i4")
     crop = (depth[top:bottom, left:right] * 1000).astype("<f4")
     path.write_bytes(header.tobytes() + crop.tobytes())
@@ -144,13 +151,8 @@ def write_msra(root: Path) -> list[Scene]:
             folder.mkdir(parents=True)
             labels = msra_joints(seen.joints) * (1000, -1000, -1000)
             (folder / "joint.txt").write_text("1\n" + " ".join(f"{value:.3f}" for value in labels.ravel()) + "\n")
-            write_bin(folder / "000000_depth.bin", seen.depth)
+            write_bin(folder / "000000_depth.bin", seen.depth, seen.joints)
     return scenes
-
-
-def box_of(depth: NDArray[np.float32]) -> tuple[int, int, int, int]:
-    rows, columns = np.nonzero(depth)
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def _write_hands(labels: Path, images: Path, boxes: Path, test_images: Path, sizes: bool) -> list[Scene]:
@@ -161,7 +163,7 @@ def _write_hands(labels: Path, images: Path, boxes: Path, test_images: Path, siz
         lines.append(line(name, hands_joints(seen.joints) * 1000))
         write_png(images / name, millimetres(seen.depth))
         write_png(test_images / name, millimetres(seen.depth))
-        left, top, right, bottom = box_of(seen.depth)
+        left, top, right, bottom = box_of(SR300, seen.joints)
         box = (left, top, right - left, bottom - top) if sizes else (left, top, right, bottom)
         box_lines.append("\t".join([name, *map(str, box)]) + "\n")
     labels.write_text("".join(lines))
@@ -204,8 +206,8 @@ def write_recording(root: Path) -> list[Scene]:
     entries = {"width": 320, "height": 240, "fx": 300.0, "fy": 300.0, "cx": 160.0, "cy": 118.0}
     root.mkdir(exist_ok=True)
     (root / "camera.json").write_text(json.dumps({"name": "tiny", **entries, "depth_scale": 0.000125}))
-    right = scene(k, 0, place=(-0.1, 0.0, 0.45))
-    left = scene(k, 0, side="left", place=(0.12, 0.01, 0.5))
+    right = scene(k, 1, place=(-0.1, 0.0, 0.45))
+    left = scene(k, 1, side="left", place=(0.12, 0.01, 0.5))
     alone = scene(k, 1)
     both = np.where(left.depth > 0, left.depth, right.depth)
     for number, depth in ((0, both), (2, both * 0), (5, alone.depth)):

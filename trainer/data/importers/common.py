@@ -67,7 +67,10 @@ class DepthSamples:
     find: the centre of a hand in an image, where the frames do not give it.
     A frame without a usable hand (no centre, fewer than LEAST_POINTS points, or a centre that is not at the labelled
     hand) is a sample without points and with presence False.
+    reach: how far out the points are kept, cube coordinates.
     """
+
+    reach = REACH
 
     def __init__(self, frames: Frames, read: Callable[[Path], DepthFrame], find: CenterFinder, edge: float) -> None:
         self._frames, self._read, self._find, self._edge = frames, read, find, edge

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracker.camera.frame import Intrinsics
 from tracker.errors import DataError
-from trainer.data.importers.centers import found_center, nearest_center
+from trainer.data.importers.centers import found_center
 from trainer.data.importers.common import DepthSamples, Frames, build, metres
 from trainer.data.importers.images import read_depth
 from trainer.data.importers.joint_sets import HANDS
@@ -84,4 +84,4 @@ def boxed(
         left=np.zeros(len(names), np.bool_),
         boxes=boxes,
     )
-    return build(frames, options, read_image, nearest_center, EDGE)
+    return build(frames, options, read_image, found_center, EDGE)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tracker.camera.frame import Intrinsics
 from tracker.errors import DataError
-from trainer.data.importers.centers import nearest_center
+from trainer.data.importers.centers import found_center
 from trainer.data.importers.common import DepthSamples, Frames, build
 from trainer.data.importers.images import read_depth
 from trainer.data.importers.joint_sets import ICVL
@@ -45,4 +45,4 @@ def open_samples(root: Path, options: argparse.Namespace) -> DepthSamples:
     )
     # Copies rotated in the plane lie in folders named by their angle; originals in folders named by a date.
     keep = np.array([len(name.split("/")[0]) > 6 for name in names]) if options.originals else None
-    return build(frames, options, partial(read_depth, intrinsics=INTRINSICS), nearest_center, EDGE, keep=keep)
+    return build(frames, options, partial(read_depth, intrinsics=INTRINSICS), found_center, EDGE, keep=keep)
