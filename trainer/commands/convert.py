@@ -48,8 +48,18 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"{options.output} is the source itself: give another output")
     kind = guess_kind(options.source) if options.kind == "auto" else options.kind
     source = open_source(kind, options)
-    origin = {"from": kind, "name": options.source.resolve().name}
-    return write_with_progress(source, options, origin, getattr(source, "joint_names", None))
+    origin = {"from": kind, "name": options.source.resolve().name, "options": _importer_options(options)}
+    # Frames of a raw data set in which no hand is found come without points; the samples of files stay what they were.
+    keep_empty = kind in ("hdf5", "packed")
+    return write_with_progress(source, options, origin, getattr(source, "joint_names", None), keep_empty)
+
+
+def _importer_options(options: argparse.Namespace) -> dict[str, str]:
+    """The options of the importer that are not as usual, as index.json tells them."""
+    parser = argparse.ArgumentParser()
+    importers.add_arguments(parser)
+    usual = vars(parser.parse_args([]))
+    return {name: str(vars(options)[name]) for name, value in usual.items() if vars(options)[name] != value}
 
 
 def guess_kind(source: Path) -> str:

@@ -26,9 +26,16 @@ def add_writing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def write_with_progress(
-    source: SampleSource, options: argparse.Namespace, origin: dict[str, Any], joint_names: tuple[str, ...] | None
+    source: SampleSource,
+    options: argparse.Namespace,
+    origin: dict[str, Any],
+    joint_names: tuple[str, ...] | None,
+    keep_empty: bool = True,
 ) -> int:
-    """Write a source to `options.output`, with a progress bar at a terminal. Returns the exit status."""
+    """Write a source to `options.output`, with a progress bar at a terminal. Returns the exit status.
+
+    origin, joint_names: for index.json. keep_empty: samples without points too.
+    """
     from tqdm import tqdm
 
     from trainer.data.packed import Layout
@@ -43,7 +50,8 @@ def write_with_progress(
         origin,
         joint_names=joint_names,
         grid=options.grid,
-        shard_samples=options.shard_samples,
+        shard_items=options.shard_samples,
+        keep_empty=keep_empty,
         data_label=options.data_label,
         cubes_label=options.cubes_label,
     )
@@ -55,12 +63,14 @@ def write_with_progress(
     began = time.monotonic()
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(source), initial=len(source) - missing, unit="sample", disable=hidden, smoothing=0.05) as bar:
-        written = write(source, writer, workers, bar.update)
-    seconds = time.monotonic() - began
-    size = sum(item.stat().st_size for item in options.output.iterdir()) if options.output.is_dir() else None
-    size = options.output.stat().st_size if size is None else size
-    print(
-        f"{options.output}: {len(source)} samples of {source.joints} joints, {size / len(source):.0f} bytes each;"
-        f" {written} written at {written / max(seconds, 1e-9):.0f} a second"
-    )
+        write(source, writer, workers, bar.update)
+    rate = missing / max(time.monotonic() - began, 1e-9)
+    folder = options.output.is_dir()
+    size = sum(item.stat().st_size for item in (options.output.iterdir() if folder else [options.output]))
+    said = f"{options.output}: {writer.samples} samples of {source.joints} joints"
+    if writer.samples:
+        said += f", {size / writer.samples:.0f} bytes each"
+    if writer.samples < len(source):
+        said += f"; {len(source) - writer.samples} left out, which held no usable hand"
+    print(f"{said}; {rate:.0f} a second" if missing else said)
     return 0

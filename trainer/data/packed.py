@@ -95,15 +95,24 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What index.json says. origin: of the samples, whatever tells them from others. complete: no shard is missing."""
+    """What index.json says.
 
-    samples: int
+    items: of the source; a shard is of `shard_items` of them in a row, but for the last one. It has fewer samples than
+    that if some items held no usable hand. origin: of the samples, whatever tells them from others.
+    """
+
+    items: int
     joints: int
     layout: Layout
-    shard_samples: int
+    shard_items: int
     origin: dict[str, Any]
     joint_names: tuple[str, ...] | None = None
     shards: dict[int, Shard] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """How many are in the shards that are there."""
+        return sum(shard.samples for shard in self.shards.values())
 
     @property
     def complete(self) -> bool:
@@ -113,19 +122,19 @@ class Index:
     @property
     def shard_count(self) -> int:
         """How many shards there are to be."""
-        return -(-self.samples // self.shard_samples)
+        return -(-self.items // self.shard_items)
 
     def range_of(self, shard: int) -> range:
-        """The samples of a shard."""
-        start = shard * self.shard_samples
-        return range(start, min(start + self.shard_samples, self.samples))
+        """The items of the source that a shard is of."""
+        start = shard * self.shard_items
+        return range(start, min(start + self.shard_items, self.items))
 
     def to_json(self) -> str:
         """The text of index.json."""
         shards = [asdict(self.shards[number]) for number in sorted(self.shards)]
         head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": self.complete}
         head |= {"samples": self.samples, "joints": self.joints, "joint_names": self.joint_names}
-        head |= asdict(self.layout) | {"shard_samples": self.shard_samples, "origin": self.origin}
+        head |= asdict(self.layout) | {"items": self.items, "shard_items": self.shard_items, "origin": self.origin}
         return json.dumps(head | {"shards": shards}, indent=1) + "\n"
 
 
@@ -146,20 +155,20 @@ def read_index(folder: Path) -> Index:
         shards = [Shard(str(s["file"]), int(s["samples"]), int(s["bytes"]), str(s["sha256"])) for s in head["shards"]]
         names = head["joint_names"]
         index = Index(
-            samples=int(head["samples"]),
+            items=int(head["items"]),
             joints=int(head["joints"]),
             layout=Layout(int(head["grid"]), float(head["reach"])),
-            shard_samples=int(head["shard_samples"]),
+            shard_items=int(head["shard_items"]),
             origin=dict(head["origin"]),
             joint_names=None if names is None else tuple(str(name) for name in names),
         )
-        if index.samples < 1 or index.joints < 1 or index.shard_samples < 1:
-            raise ValueError("samples, joints and shard_samples must be at least 1")
+        if index.items < 1 or index.joints < 1 or index.shard_items < 1:
+            raise ValueError("items, joints and shard_items must be at least 1")
         numbers = {shard_name(number): number for number in range(index.shard_count)}
         for shard in shards:
             # Only names of this very form: none leads out of the folder.
             number = numbers.get(shard.file, -1)
-            if number < 0 or shard.samples != len(index.range_of(number)):
+            if number < 0 or not 0 <= shard.samples <= len(index.range_of(number)):
                 raise ValueError(f"{shard.file!r} of {shard.samples} samples does not belong")
             index.shards[number] = shard
     except FileNotFoundError:
@@ -189,20 +198,23 @@ def check_shard(folder: Path, shard: Shard) -> bytes:
     return data
 
 
-def pack(samples: Sequence[Sample], layout: Layout) -> dict[str, NDArray[Any]]:
-    """Samples as the tensors of a shard."""
+def pack(samples: Sequence[Sample], layout: Layout, joints: int) -> dict[str, NDArray[Any]]:
+    """Samples, of `joints` joints each, as the tensors of a shard."""
+    if any(sample.joints.shape != (joints, 3) for sample in samples):
+        raise DataError(f"samples must all be of {joints} joints")
+    nothing = np.empty(0, np.uint8)
     streams = [encode(layout.voxels(sample.points), layout.levels) for sample in samples]
     names = [np.frombuffer(sample.name.encode(), np.uint8) for sample in samples]
     unknown = (np.nan, np.nan, np.nan)
     return {
-        "stream": np.concatenate(streams),
+        "stream": np.concatenate([nothing, *streams]),
         "offsets": np.cumsum([0, *map(len, streams)], dtype=np.int64),
-        "joints": np.stack([sample.joints for sample in samples]).astype(np.float32),
+        "joints": np.array([sample.joints for sample in samples], np.float32).reshape(-1, joints, 3),
         "edge": np.array([sample.edge for sample in samples], np.float32),
         "presence": np.array([sample.presence for sample in samples], np.uint8),
-        "center": np.array([sample.center or unknown for sample in samples], np.float32),
+        "center": np.array([sample.center or unknown for sample in samples], np.float32).reshape(-1, 3),
         "mirrored": np.array([sample.mirrored for sample in samples], np.uint8),
-        "names": np.concatenate(names),
+        "names": np.concatenate([nothing, *names]),
         "name_offsets": np.cumsum([0, *map(len, names)], dtype=np.int64),
     }
 
@@ -251,6 +263,8 @@ class PackedSamples:
                 f"{folder} is unfinished: {len(index.shards)} of {index.shard_count} shards; run the command that made"
                 " it again, it goes on where it stopped"
             )
+        if not index.samples:
+            raise DataError(f"{folder} holds no samples: none of {index.items} items held a hand")
         self.joints, self.joint_names = index.joints, index.joint_names
         self.layout, self.grid, self.reach = index.layout, index.layout.grid, index.layout.reach
         parts = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -27,7 +27,7 @@ def usable_cores() -> int:
 
 def in_order(
     source: SampleSource, ranges: Iterable[range], work: Callable[[list[Sample]], Result], workers: int
-) -> Iterator[tuple[range, Result]]:
+) -> Generator[tuple[range, Result], None, None]:
     """`work` done on the samples of each range, in the ranges' order, `workers` processes at a time.
 
     source and work must be picklable. One worker is this process itself. Errors of the source are raised here;

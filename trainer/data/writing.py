@@ -36,10 +36,10 @@ class PackedWriter:
     Raises DataError for a folder of other samples, or one that holds other things.
     """
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        """index: what the folder is to hold, no shards in it yet."""
+    def __init__(self, folder: Path, index: Index, keep_empty: bool = True) -> None:
+        """index: what the folder is to hold, no shards in it yet. keep_empty: samples without points too."""
         self.folder = folder
-        self.prepare = partial(pack, layout=index.layout)
+        self.prepare = partial(_pack_all, layout=index.layout, joints=index.joints, keep_empty=keep_empty)
         self.index = index
         if (folder / INDEX).exists():
             self._go_on(read_index(folder))
@@ -53,7 +53,7 @@ class PackedWriter:
         write_whole(self.folder / INDEX, self.index.to_json().encode())
 
     def _go_on(self, found: Index) -> None:
-        for name in ("samples", "joints", "joint_names", "layout", "shard_samples", "origin"):
+        for name in ("items", "joints", "joint_names", "layout", "shard_items", "origin"):
             there, here = getattr(found, name), getattr(self.index, name)
             if there != here:
                 raise DataError(
@@ -68,7 +68,7 @@ class PackedWriter:
             self.index.shards[number] = shard
 
     def missing(self) -> Iterator[range]:
-        """The samples that are still to be written, in pieces; none goes over the border of a shard."""
+        """The items that are still to be written, in pieces; none goes over the border of a shard."""
         for number in range(self.index.shard_count):
             if number not in self.index.shards:
                 whole = self.index.range_of(number)
@@ -76,17 +76,23 @@ class PackedWriter:
 
     def append(self, piece: range, prepared: dict[str, NDArray[Any]]) -> None:
         """Add the next piece of `missing`; writes the shard that it completes."""
-        number = piece.start // self.index.shard_samples
+        number = piece.start // self.index.shard_items
         self._parts.append(prepared)
         if piece.stop < self.index.range_of(number).stop:
             return
-        data = save_tensors(join(self._parts))
+        tensors = join(self._parts)
         self._parts = []
+        data = save_tensors(tensors)
         path = self.folder / shard_name(number)
         write_whole(path, data)
-        samples = len(self.index.range_of(number))
-        self.index.shards[number] = Shard(path.name, samples, len(data), hashlib.sha256(data).hexdigest())
+        checksum = hashlib.sha256(data).hexdigest()
+        self.index.shards[number] = Shard(path.name, len(tensors["edge"]), len(data), checksum)
         self._tell()
+
+    @property
+    def samples(self) -> int:
+        """How many are written."""
+        return self.index.samples
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -106,11 +112,14 @@ class Hdf5Writer:
     (n,) where there are left hands or cubes without a hand. Raises DataError if the file is there already.
     """
 
-    def __init__(self, path: Path, samples: int, joints: int, grid: int, data_label: str, cubes_label: str) -> None:
+    def __init__(
+        self, path: Path, items: int, grid: int, data_label: str, cubes_label: str, keep_empty: bool = True
+    ) -> None:
+        """items: of the source. grid: voxels along an edge. keep_empty: samples without points too."""
         if path.exists():
             raise DataError(f"{path} is there already: give another name, or remove it")
-        self.path, self.samples, self.data_label, self.cubes_label = path, samples, data_label, cubes_label
-        self.prepare = partial(_zip_all, grid=grid)
+        self.path, self.items, self.cubes_label = path, items, cubes_label
+        self.prepare = partial(_zip_all, grid=grid, keep_empty=keep_empty)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = path.with_name(path.name + ".part")
         self._file = h5py.File(self._part, "w")
@@ -118,19 +127,26 @@ class Hdf5Writer:
         self._rows: list[Sample] = []
 
     def missing(self) -> Iterator[range]:
-        """All samples, in pieces."""
-        return (range(start, min(start + PIECE, self.samples)) for start in range(0, self.samples, PIECE))
+        """All items, in pieces."""
+        return (range(start, min(start + PIECE, self.items)) for start in range(0, self.items, PIECE))
 
     def append(self, piece: range, prepared: tuple[list[bytes], list[Sample]]) -> None:
         """Add the next piece."""
         packed, rows = prepared
-        for index, data in zip(piece, packed):
+        for index, data in enumerate(packed, len(self._rows)):
             self._voxels[str(index)] = np.frombuffer(data, np.uint8)
         self._rows += rows
+
+    @property
+    def samples(self) -> int:
+        """How many are written."""
+        return len(self._rows)
 
     def close(self) -> None:
         """Write the tables and put the file in its place."""
         rows, file = self._rows, self._file
+        if not rows:
+            raise DataError(f"there is nothing to write: none of {self.items} items held a hand")
         unknown = (np.nan, np.nan, np.nan)
         file["labels"] = np.stack([row.joints for row in rows]).astype(np.float32)
         file[self.cubes_label] = np.array([(row.edge * 1000,) * 3 for row in rows], np.float32)
@@ -157,9 +173,18 @@ class Hdf5Writer:
         return f"{self.path} is not written: an HDF5 file is written whole (a folder of the compact format can go on)"
 
 
-def _zip_all(samples: Sequence[Sample], grid: int) -> tuple[list[bytes], list[Sample]]:
+def _kept(samples: Sequence[Sample], keep_empty: bool) -> list[Sample]:
+    return [sample for sample in samples if keep_empty or len(sample.points)]
+
+
+def _pack_all(samples: Sequence[Sample], layout: Layout, joints: int, keep_empty: bool) -> dict[str, NDArray[Any]]:
+    return pack(_kept(samples, keep_empty), layout, joints)
+
+
+def _zip_all(samples: Sequence[Sample], grid: int, keep_empty: bool) -> tuple[list[bytes], list[Sample]]:
     """The .npz of each sample's grid, and the samples without their points."""
     layout, packed = Layout(grid), []
+    samples = _kept(samples, keep_empty)
     for sample in samples:
         occupancy = np.zeros((grid, grid, grid), bool)
         x, y, z = layout.voxels(sample.points).T
@@ -192,7 +217,9 @@ def fingerprint(source: SampleSource) -> str:
     """Tells sources apart that go by the same name: a checksum of the first, the middle and the last sample."""
     layout = Layout(256, AROUND)
     chosen = sorted({0, len(source) // 2, len(source) - 1})
-    return hashlib.sha256(save_tensors(pack([source[index] for index in chosen], layout))).hexdigest()[:16]
+    return hashlib.sha256(save_tensors(pack([source[index] for index in chosen], layout, source.joints))).hexdigest()[
+        :16
+    ]
 
 
 def open_writer(
@@ -202,46 +229,45 @@ def open_writer(
     *,
     joint_names: Sequence[str] | None,
     grid: int | None,
-    shard_samples: int,
+    shard_items: int,
+    keep_empty: bool,
     data_label: str,
     cubes_label: str,
 ) -> Writer:
     """The writer for an output: an HDF5 file if its name ends in .h5 or .hdf5, else a folder of the compact format.
 
     origin: what index.json says of where the samples come from; a fingerprint is added. grid: voxels along a cube's
-    edge; as the source has them, else 88, if None.
+    edge; as the source has them, else 88, if None. keep_empty: samples without points too.
     """
     if not len(source):
         raise DataError("there are no samples to write")
-    edge = grid or getattr(source, "grid", 88)
+    edge = grid if grid is not None else int(getattr(source, "grid", 88))
     if output.suffix in (".h5", ".hdf5"):
-        return Hdf5Writer(output, len(source), source.joints, edge, data_label, cubes_label)
+        return Hdf5Writer(output, len(source), edge, data_label, cubes_label, keep_empty)
     index = Index(
-        samples=len(source),
+        items=len(source),
         joints=source.joints,
         layout=Layout(edge, float(getattr(source, "reach", AROUND))),
-        shard_samples=shard_samples,
+        shard_items=shard_items,
         origin=origin | {"fingerprint": fingerprint(source)},
         joint_names=None if joint_names is None else tuple(joint_names),
     )
-    return PackedWriter(output, index)
+    return PackedWriter(output, index, keep_empty)
 
 
-def write(source: SampleSource, writer: Writer, workers: int, done: Callable[[int], Any]) -> int:
-    """Write what is missing; returns how many samples that were. done: called with the samples of each piece.
+def write(source: SampleSource, writer: Writer, workers: int, done: Callable[[int], Any]) -> None:
+    """Write what is missing. done: called with the number of items of each piece.
 
     Raises whatever the source raises; what was finished stays.
     """
-    written = 0
-    pieces = in_order(source, writer.missing(), writer.prepare, workers)
+    prepare: Callable[[list[Sample]], Any] = writer.prepare
+    pieces = in_order(source, writer.missing(), prepare, workers)
     try:
         for piece, prepared in pieces:
             writer.append(piece, prepared)
-            written += len(piece)
             done(len(piece))
         writer.close()
     except BaseException:
-        pieces.close()  # type: ignore[attr-defined]
+        pieces.close()
         print(writer.abandon(), file=sys.stderr)
         raise
-    return written
