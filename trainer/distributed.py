@@ -6,12 +6,14 @@ torch.distributed does the work: Gloo between CPUs, NCCL between GPUs. Small val
 from __future__ import annotations
 
 import os
+import queue
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -32,6 +34,9 @@ JOIN_SECONDS = 300.0
 
 ANSWER_SECONDS = 1800.0
 """How long one process may keep the others waiting, with an evaluation or a checkpoint, before they give up."""
+
+TELLING_SECONDS = 1.0
+"""How long the other processes stay, while process 0 tells an error that all have found."""
 
 LAUNCHED = "TRAINER_LAUNCHED"
 """Set by `--gpus` and `--processes`: the process that started this one tells how the run ended."""
@@ -198,6 +203,9 @@ class World:
             return
         launched = LAUNCHED in os.environ
         if isinstance(error, SharedError) and not self.main:
+            # The launcher ends all processes when the first has ended; that should be the one that tells why.
+            with suppress(KeyboardInterrupt):
+                time.sleep(TELLING_SECONDS)
             raise SystemExit(1) from error
         if isinstance(error, KeyboardInterrupt) and (launched or not self.main):
             raise SystemExit(130) from error
@@ -221,12 +229,20 @@ def _meet(launch: Launch, device: torch.device, timeout: float) -> None:
     kept = launch.by == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     came = 0
     try:
-        tcp = dist.TCPStore(
-            launch.address,
-            launch.port,
-            is_master=launch.rank == 0 and not kept,
-            timeout=timedelta(seconds=timeout),
-            wait_for_workers=False,
+        server = launch.rank == 0 and not kept
+        if not server:
+            # Torch says on the terminal, in hundreds of lines, that nobody listens yet: look first.
+            _knock(launch.address, launch.port, deadline)
+        # Somebody else who listens there would never answer: torch's own limit is no limit for that.
+        tcp = _within(
+            timeout + 5,
+            lambda: dist.TCPStore(
+                launch.address,
+                launch.port,
+                is_master=server,
+                timeout=timedelta(seconds=timeout),
+                wait_for_workers=False,
+            ),
         )
         store = dist.PrefixStore(f"trainer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", tcp)
         store.add("came", 1)
@@ -241,7 +257,7 @@ def _meet(launch: Launch, device: torch.device, timeout: float) -> None:
             world_size=launch.size,
             timeout=timedelta(seconds=ANSWER_SECONDS),
         )
-    except (RuntimeError, TimeoutError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         if "EADDRINUSE" in str(error) or "already in use" in str(error):
             raise DataError(f"port {launch.port} is in use on this node: set MASTER_PORT to a free one") from error
         seen = f"{came} of {launch.size} processes" if came else "process 0 is not there or cannot be reached"
@@ -249,3 +265,35 @@ def _meet(launch: Launch, device: torch.device, timeout: float) -> None:
             f"the processes did not meet at {where} within {timeout:.0f} s ({seen}): see that all of them run, that "
             f"{launch.by} names the right node, and that no firewall is between (MASTER_ADDR, GLOO_SOCKET_IFNAME)"
         ) from error
+
+
+def _knock(address: str, port: int, deadline: float) -> None:
+    """Wait until somebody listens there. Raises OSError at the deadline."""
+    while True:
+        try:
+            socket.create_connection((address, port), max(0.1, deadline - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _within(seconds: float, action: Callable[[], T]) -> T:
+    """The result of an action that may never come back. Raises TimeoutError."""
+    outcome: queue.Queue[tuple[list[T], Exception | None]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            outcome.put(([action()], None))
+        except Exception as error:  # handed on
+            outcome.put(([], error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result[0]
