@@ -267,6 +267,15 @@ def test_test_frames_have_boxes_and_no_labels(
     assert source[1].presence
 
 
+def test_hands2017_boxes_may_be_corners(tmp_path: Path, data_sets: DataSets) -> None:
+    root, _ = data_sets["hands2017"]
+    shutil.copytree(root, tmp_path / "raw")
+    corners = (data_sets["hands2019"][0] / "test_bbs.txt").read_text()
+    (tmp_path / "raw" / "frame" / "BoundingBox.txt").write_text(corners)
+    sizes = open_data_set("hands2017", root, options("--split", "test"))
+    assert open_data_set("hands2017", tmp_path / "raw", options("--split", "test"))[1].center == sizes[1].center
+
+
 def test_other_labels_and_images(tmp_path: Path, data_sets: DataSets) -> None:
     root, scenes = data_sets["hands2017"]
     labels = (root / "training" / "Training_Annotation.txt").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,14 +180,14 @@ def _joint_centers(joints: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _with_images(frames: Frames, allow_missing: bool) -> Frames:
     """The frames whose images are there; the folders are listed, which is quicker than to ask for each file."""
-    there: dict[Path, set[str]] = {}
+    there: dict[str, set[str]] = {}
     missing = np.zeros(len(frames.names), np.bool_)
     for index, name in enumerate(frames.names):
         folder, _, file = name.rpartition("/")
-        path = frames.folder / folder if folder else frames.folder
-        if path not in there:
-            there[path] = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        missing[index] = file not in there[path]
+        if folder not in there:
+            path = frames.folder / folder
+            there[folder] = set(os.listdir(path)) if path.is_dir() else set()
+        missing[index] = file not in there[folder]
     if missing.any() and not allow_missing:
         first = frames.folder / frames.names[int(missing.argmax())]
         raise DataError(

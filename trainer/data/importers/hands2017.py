@@ -41,8 +41,7 @@ def open_samples(root: Path, options: argparse.Namespace) -> DepthSamples:
     if options.labels is not None:
         return labelled(options.labels, images, options)
     names, boxes = read_boxes(root / "frame" / "BoundingBox.txt")
-    boxes[:, 2:] += boxes[:, :2]  # left, top, width, height
-    return boxed(names, boxes, images, options)
+    return boxed(names, _as_corners(boxes), images, options)
 
 
 def labelled(path: Path, images: Path, options: argparse.Namespace) -> DepthSamples:
@@ -65,6 +64,15 @@ def read_boxes(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     """Names and the four numbers of each box. Raises DataError."""
     names, boxes = read_labels(path, 4, "a box")
     return names, boxes.copy()
+
+
+def _as_corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Left, top, width, height to left, top, right, bottom; boxes that are corners already stay what they are."""
+    sums = boxes[:, :2] + boxes[:, 2:]
+    # The data set does not say what the numbers are, and one of its readers takes sizes. Right and lower corners taken
+    # for sizes would reach out of the image wherever the hand is not in its upper left quarter.
+    beyond = (sums > (INTRINSICS.width + 1, INTRINSICS.height + 1)).any(axis=1)
+    return boxes if np.mean(beyond) > 0.2 else np.concatenate([boxes[:, :2], sums], axis=1)
 
 
 def boxed(

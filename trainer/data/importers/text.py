@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,6 @@ def _numbers(text: str, count: int, where: str, what: str) -> list[float]:
         numbers = [float(field) for field in fields]
     except ValueError as error:
         raise DataError(f"{where}: expected {what}; {error}") from error
-    if not np.isfinite(numbers).all():
+    if not isfinite(sum(numbers)):  # one test for all of them: files have a million lines
         raise DataError(f"{where}: expected {what}; a number is not finite")
     return numbers
