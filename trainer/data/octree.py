@@ -71,14 +71,14 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     number = bits.sum(dim=1)
     bit = bits.nonzero()[:, 1]
     child = (bit >> 2 & 1) << 2 * FIELD | (bit >> 1 & 1) << FIELD | bit & 1
-    return number.to(device), (number.cumsum(0) - number).to(device), child.to(device)
+    return number.to(device), (number.cumsum(0) - number).to(device), child.to(device, torch.int32)
 
 
 def decode(stream: Tensor, starts: Tensor, ends: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Bytes of a batch of samples to voxels.
 
     stream: (n,) uint8. starts, ends: (B,) int64, sample i is stream[starts[i] : ends[i]]; in any order.
-    Returns the voxels (P, 3) int64 x y z and the sample (P,) int64 that each is of, ascending; on the stream's device.
+    Returns the voxels (P, 3) int32 x y z and the sample (P,) int64 that each is of, ascending; on the stream's device.
     Raises DataError if the bytes are not whole octrees; nothing outside the ranges is read, and a damaged
     stream of n bytes gives at most 8 n voxels.
     """
@@ -87,9 +87,9 @@ def decode(stream: Tensor, starts: Tensor, ends: Tensor, levels: int) -> tuple[T
     if bool(((starts < 0) | (ends < starts) | (ends > len(stream))).any()):
         raise DataError("the octrees are damaged: a sample lies outside the stream of bytes; convert the data again")
     position = starts
-    # A level's nodes, sample after sample; `width` of each. A node is its sample's number and x, y, z so far.
+    # A level's nodes, sample after sample, `width` of each; a node is its x, y and z so far, FIELD bits each.
     width = (ends > starts).to(torch.int64)
-    node = width.nonzero()[:, 0] << 3 * FIELD
+    node = torch.zeros(int(width.sum()), dtype=torch.int32, device=device)
     for _ in range(levels if len(node) else 0):
         stop = position + width
         if bool((stop > ends).any()):
@@ -97,20 +97,21 @@ def decode(stream: Tensor, starts: Tensor, ends: Tensor, levels: int) -> tuple[T
         last = width.cumsum(0)
         where = torch.repeat_interleave(stop - last, width, output_size=len(node))
         where += torch.arange(len(node), device=device)
-        byte = stream[where].to(torch.int32)
-        number = number_of[byte]
+        byte = stream.index_select(0, where).to(torch.int32)
+        number = number_of.index_select(0, byte)
         after = number.cumsum(0)
         total = int(number.sum())
-        rank = torch.repeat_interleave(first_of[byte] + number - after, number, output_size=total)
-        rank += torch.arange(total, device=device)
-        node = torch.repeat_interleave(node << 1, number, output_size=total)
-        node += child_of[rank]
+        shift = first_of.index_select(0, byte).add_(number).sub_(after)
+        parent = torch.repeat_interleave(number, output_size=total)
+        rank = shift.index_select(0, parent).add_(torch.arange(total, device=device))
+        node = (node << 1).index_select(0, parent).add_(child_of.index_select(0, rank))
         position = stop
         # `after` at the last node of a sample, less that at the last node of the sample before.
-        sums = torch.cat([after.new_zeros(1), after])[last]
+        sums = torch.nn.functional.pad(after, (1, 0)).index_select(0, last)
         width = sums.diff(prepend=sums.new_zeros(1))
     if bool((position != ends).any()):
         raise DataError(f"the octree of sample {int((position != ends).nonzero()[0])} of the batch is damaged")
     mask = (1 << levels) - 1
-    index = torch.stack([node >> 2 * FIELD & mask, node >> FIELD & mask, node & mask], dim=1)
-    return index, node >> 3 * FIELD + levels
+    index = torch.stack([node >> 2 * FIELD, node >> FIELD & mask, node & mask], dim=1)
+    sample = torch.repeat_interleave(torch.arange(len(starts), device=device), width, output_size=len(node))
+    return index, sample
