@@ -6,6 +6,7 @@ import argparse
 import logging
 import pickle
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -347,6 +348,13 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new, 1))
 
 
+def claim_huge(path: Path) -> None:
+    """A PNG whose header says 60000 x 60000 pixels."""
+    raw = path.read_bytes()
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2 + raw[24:29]
+    path.write_bytes(raw[:12] + header + zlib.crc32(header).to_bytes(4, "big") + raw[33:])
+
+
 DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("nyu", lambda root: (root / "train/joint_data.mat").unlink(), "no such file: .*joint_data.mat; NYU is a folder"),
     ("nyu", lambda root: (root / "train/joint_data.mat").write_bytes(b"junk" * 99), "joint_data.mat cannot be read"),
@@ -385,6 +393,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("hands2017", lambda root: (root / "training/Training_Annotation.txt").unlink(), "no such file: .*Annotation.txt"),
     ("hands2017", lambda root: shutil.rmtree(root / "training/images"), "no such folder: .*images"),
     ("hands2017", lambda root: cut(root / "training/images/image_D00000001.png", 2000), "00000001.png is broken"),
+    ("hands2017", lambda root: claim_huge(root / "training/images/image_D00000001.png"), "00000001.png is broken"),
     ("hands2019", lambda root: (root / "training_joint_annotation.txt").unlink(), "training_joint_annotation.txt"),
     ("bighand", lambda root: shutil.rmtree(root / "full_annotation"), "full_annotation holds no label files"),
     ("bighand", lambda root: shutil.rmtree(root / "Subject_1"), "first image 00000000 is in none of"),

@@ -29,7 +29,10 @@ def read_png(path: Path, intrinsics: Intrinsics, dtype: type[np.generic], channe
     raw = read_bytes(path)
     # OpenCV gives the upper part of an image that was cut off; a whole PNG ends with an IEND chunk.
     whole = b"IEND" in raw[-16:]
-    image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+    try:
+        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+    except cv2.error:  # it claims to be larger than any image
+        image = None
     if image is None:
         raise DataError(f"{path} is broken: it cannot be decoded as PNG; unpack the data set again")
     height, width = image.shape[:2]
