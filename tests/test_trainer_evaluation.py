@@ -292,6 +292,9 @@ def test_predicted_joints_lie_where_the_camera_saw_them(data):
     (truth,) = read_blocks(Path("truth.txt"), unknown=True)
     (pixels,) = read_blocks(Path("uvd_truth.txt"), unknown=True)
     assert truth.names == tuple(f"f_{i}.png" for i in range(7))
+    assert main(["predict", "net.safetensors", "data", "up.txt", "--truth", "up_truth.txt", "--y-up"]) == 0
+    (turned,) = read_blocks(Path("up_truth.txt"), unknown=True)
+    np.testing.assert_array_equal(turned.values, truth.values * [1, -1, 1])
     camera = Intrinsics(320, 240, 241.42, 241.42, 160, 120)
     for i, sample in enumerate(data):
         expected = Cube(sample.center, sample.edge, "left" if i % 2 else "right").to_camera(sample.joints)

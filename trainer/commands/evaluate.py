@@ -95,9 +95,10 @@ def _networks(options: argparse.Namespace) -> int:
     for name, network in zip(names, networks):
         result = evaluate(network, samples, device, progress=name)
         methods[name] = result.error_mm
-        more[name] = {"calibration_error": calibration_error(result.confidence, result.error_mm)}
         if network.config.global_joints:
-            more[name] |= {"precision_20_mm": result.precision, "recall_20_mm": result.recall}
+            more[name] = {"precision_20_mm": result.precision, "recall_20_mm": result.recall}
+        else:
+            more[name] = {"calibration_error": calibration_error(result.confidence, result.error_mm)}
     ours = all(network.config.skeleton == SKELETON for network in networks)
     joint_names = JOINT_NAMES if ours else [f"joint {i}" for i in range(samples.joints)]
     _report(methods, joint_names, more, options.output)

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relative", action="store_true", help="x y z in mm from the centre of each cube, for data that knows no other"
     )
+    parser.add_argument(
+        "--y-up",
+        action="store_true",
+        help="the y of the data points up, as in NYU's and MSRA's own coordinates; it is written pointing down",
+    )
     parser.add_argument("--names-column", action="store_true", help="begin each line with the name of its frame")
     parser.add_argument("--samples", type=positive, default=1000, help="samples of `synthetic`")
     parser.add_argument("--seed", type=int, default=1, help="seed of `synthetic`; training uses even ones")
@@ -75,19 +80,19 @@ def run(options: argparse.Namespace) -> int:
                         f"{options.data} does not tell where the cube of sample {index} is; --relative writes joints "
                         "from the centre of each cube"
                     )
+                lines = [from_mm(_millimetres(joints, sample, options), preset) for joints in (ours, sample.joints)]
                 name = (sample.name or f"{index:08d}") if options.names_column else None
-                found.write(format_line(from_mm(_millimetres(ours, sample, options.relative), preset), name))
+                found.write(format_line(lines[0], name))
                 if truth is not None:
-                    truth.write(
-                        format_line(from_mm(_millimetres(sample.joints, sample, options.relative), preset), name)
-                    )
+                    truth.write(format_line(lines[1], name))
     return 0
 
 
-def _millimetres(joints: NDArray[np.floating], sample: Sample, relative: bool) -> NDArray[np.float64]:
+def _millimetres(joints: NDArray[np.floating], sample: Sample, options: argparse.Namespace) -> NDArray[np.float64]:
     """Cube coordinates (J, 3) of a sample to mm, camera frame or from the cube's centre; left hands as they were."""
     from tracker.hand.cube import Cube
 
-    center = (0.0, 0.0, 0.0) if relative or sample.center is None else sample.center
+    center = (0.0, 0.0, 0.0) if options.relative or sample.center is None else sample.center
     cube = Cube(center, sample.edge, "left" if sample.mirrored else "right")
-    return cube.to_camera(joints.astype("float64")).astype("float64") * 1000
+    points = cube.to_camera(joints.astype("float64")).astype("float64") * 1000
+    return points * [1, -1, 1] if options.y_up else points

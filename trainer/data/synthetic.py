@@ -73,13 +73,13 @@ class SyntheticSamples:
         points = _seen(meshes, intrinsics, cube, rng)
         if rng.random() < 0.6:
             points = _cut_forearm(points, cube, joints, float(rng.uniform(0.0, 0.1)))
-        return Sample(points, cube.normalise(joints), self.edge)
+        return Sample(points, cube.normalise(joints), self.edge, center=cube.center)
 
     def _other(self, rng: np.random.Generator) -> Sample:
         intrinsics, place = _camera(rng)
         cube = Cube(_triple(place), self.edge)
         points = _seen([_body_near(cube.center, rng, behind=0.0)], intrinsics, cube, rng)
-        return Sample(points, np.full((JOINT_COUNT, 3), np.nan, np.float32), self.edge, presence=False)
+        return Sample(points, np.full((JOINT_COUNT, 3), np.nan, np.float32), self.edge, False, cube.center)
 
 
 @lru_cache(maxsize=4)
