@@ -207,6 +207,9 @@ def test_centre_files_have_the_axes_of_their_data_set(
     assert len(source) == frames - 1
     assert caplog.messages == [f"1 of {frames} frames left out: their centre is not valid"]
     assert np.abs(np.array(source[0].center) - scenes[0].joints.mean(axis=0)).max() < 1e-5
+    path.write_text("\n".join(f"0 150 {1000 * center[2]}" for center in centers))
+    with pytest.raises(DataError, match=r"centers.txt: half of the centres are more than 1\d\d mm from"):
+        open_data_set(kind, root, options("--centers", str(path)))
     path.write_text("\n".join(lines[:-1]))
     with pytest.raises(DataError, match=f"{frames - 1} centres for {frames} frames"):
         open_data_set(kind, root, options("--centers", str(path)))

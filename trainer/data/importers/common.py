@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 LEAST_POINTS = 20
 """A cube with fewer points holds no hand to learn from."""
 
+OTHER_HAND = 0.12
+"""Metres from the labels' mean: a centre that is farther away is that of something else."""
+
 CenterFinder = Callable[[DepthFrame, NDArray[np.floating] | None, float], NDArray[np.floating] | None]
 Bool = NDArray[np.bool_]
 
@@ -139,6 +142,7 @@ def build(
     """
     if options.centers is not None:
         centers = read_centers(options.centers, len(frames.names)) * center_signs
+        _compare(centers, frames.joints, options.centers)
         frames = replace(frames, centers=centers)
     elif options.center == "joints":
         frames = replace(frames, centers=_joint_centers(frames.joints))
@@ -169,8 +173,21 @@ def leave_out(frames: Frames, those: Bool, why: str) -> Frames:
     return frames.only(~those)
 
 
+def _compare(centers: NDArray[np.float64], joints: NDArray[np.float32], path: Path) -> None:
+    """Raises DataError if centres are not at the labelled hands: a file of the right length may be the wrong one."""
+    if np.isnan(joints).all():
+        return
+    away = np.abs(centers - _joint_centers(joints)).max(axis=1)
+    away = away[np.isfinite(away)]
+    if len(away) and np.median(away) > OTHER_HAND:
+        raise DataError(
+            f"{path}: half of the centres are more than {1000 * np.median(away):.0f} mm from the labelled hands: "
+            "the file is of another data set, split or order, or its axes are others"
+        )
+
+
 def _joint_centers(joints: NDArray[np.float32]) -> NDArray[np.float64]:
-    if not np.isfinite(joints).any():
+    if np.isnan(joints).all():
         raise DataError("--center joints needs labels, which this part of the data set does not have")
     unknown = np.isnan(joints).any(axis=2, keepdims=True)
     count = np.count_nonzero(~unknown, axis=1)
