@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
@@ -42,7 +44,8 @@ def in_order(
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (source, work))
     try:
         for piece in ranges:
-            waiting.append((piece, pool.submit(_work, piece)))
+            with _interrupts_held():
+                waiting.append((piece, pool.submit(_work, piece)))
             if len(waiting) >= workers * AHEAD:
                 first, result = waiting.popleft()
                 yield first, result.result()
@@ -57,19 +60,30 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes a moment later here, and never to processes that are started here: it is for this process alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _task: tuple[SampleSource, Callable[[list[Sample]], Any]]
 
 
 def _begin(source: SampleSource, work: Callable[[list[Sample]], Any]) -> None:
     """Once in each process."""
-    import signal
-
     import torch
 
     global _task
     _task = source, work
     torch.set_num_threads(1)
-    # Ctrl-C is for the parent, which ends these processes.
+    # Where interrupts cannot be held.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
