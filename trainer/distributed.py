@@ -207,7 +207,8 @@ class World:
             with suppress(KeyboardInterrupt):
                 time.sleep(TELLING_SECONDS)
             raise SystemExit(1) from error
-        if isinstance(error, KeyboardInterrupt) and (launched or not self.main):
+        # An interrupted import may come as another error, caused by the interrupt.
+        if isinstance(error.__cause__ or error, KeyboardInterrupt) and (launched or not self.main):
             raise SystemExit(130) from error
         try:
             with peers_watched():

@@ -15,16 +15,17 @@ STOP_SECONDS = 120
 """How long the processes may take to write a checkpoint after Ctrl-C or SIGTERM."""
 
 
-def gpu_processes(wanted: str, available: int) -> int:
-    """How many processes `--gpus WANTED` means. Raises DataError when there are fewer GPUs."""
-    if wanted == "all":
-        if available == 0:
-            raise DataError("--gpus all: this machine has no GPU that torch can use; --processes N trains on the CPU")
-        return available
-    if not wanted.isdecimal() or int(wanted) < 1:
+def count_gpus(wanted: str) -> int:
+    """How many GPUs `--gpus WANTED` means. Raises DataError when there are fewer."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if wanted == "all" and there:
+        return there
+    if wanted != "all" and not (wanted.isdecimal() and int(wanted) > 0):
         raise DataError(f"--gpus {wanted!r} should be a number of GPUs or `all`")
-    if int(wanted) > available:
-        raise DataError(f"--gpus {wanted}, but torch can use {available} on this machine: give at most that many")
+    if wanted == "all" or int(wanted) > there:
+        raise DataError(f"--gpus {wanted}, but torch finds {there} on this machine; --processes N trains on the CPU")
     return int(wanted)
 
 
@@ -32,7 +33,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run `python -m trainer ARGUMENTS` in several processes until all have ended; returns the exit status.
 
     The first that fails ends the others. Ctrl-C and SIGTERM go to each of them once, and they have `STOP_SECONDS` to
-    end by themselves; KeyboardInterrupt is then raised here. Each process has torchrun's variables.
+    end by themselves. Each process has torchrun's variables.
     """
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(STOP_SECONDS)
     os.environ["TRAINER_LAUNCHED"] = "1"
@@ -65,5 +66,5 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             + "; --resume goes on from the last checkpoint"
         ) from error
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        return 128 + error.sigval
     return 0

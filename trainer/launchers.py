@@ -121,25 +121,24 @@ def _port(environ: Mapping[str, str], by: str, job: str) -> int:
 
 def expand_nodes(text: str) -> list[str]:
     """Host names of a Slurm node list such as `gpu[003-007,012],cpu1`. Raises DataError when it is none."""
+    part = r"(?:[\w.-]|\[\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*\])+"
     names: list[str] = []
-    for entry in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
-        found = [""]
-        for plain, listed in re.findall(r"([^\[\]]+)|\[([\d,-]+)\]", entry):
-            choices = [plain] if plain else [number for part in listed.split(",") for number in _expand_range(part)]
-            found = [start + choice for start in found for choice in choices]
-        names += found
-    if not all(re.fullmatch(r"[\w.-]+", name) for name in names) or not names or text.count("[") != text.count("]"):
+    if re.fullmatch(rf"{part}(?:,{part})*", text):
+        for entry in re.findall(part, text):
+            found = [""]
+            for plain, listed in re.findall(r"([^\[\]]+)|\[([\d,-]+)\]", entry):
+                choices = [plain] if plain else [number for span in listed.split(",") for number in _numbers(span)]
+                found = [start + choice for start in found for choice in choices]
+            names += found
+    if not names:
         raise DataError(f"the node list {text!r} is not one of Slurm's: set MASTER_ADDR to the name of the first node")
     return names
 
 
-def _expand_range(part: str) -> list[str]:
-    """`003-007` to its five numbers, zeros kept; nothing for what is no range."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-    if found is None:
-        return []
-    first, last = found.group(1), found.group(2) or found.group(1)
-    return [str(number).zfill(len(first)) for number in range(int(first), min(int(last), int(first) + 100_000) + 1)]
+def _numbers(span: str) -> list[str]:
+    """`003-007` to its five numbers, zeros kept."""
+    first, _, last = span.partition("-")
+    return [str(number).zfill(len(first)) for number in range(int(first), int(last or first) + 1)]
 
 
 def expand_counts(text: str) -> list[int]:
