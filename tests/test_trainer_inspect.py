@@ -146,7 +146,7 @@ def pixels(figure, number):
     """What is drawn on the axes `number` of a figure, (h, w, 3) 0..255, and a function from data to row and column."""
     figure.canvas.draw()
     image = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
-    axes = [axes for row in figure.subfigs for axes in row.axes][number]
+    axes = figure.axes[number]
 
     def place(x, y):
         column, row = axes.transData.transform((x, y))
@@ -268,7 +268,8 @@ def test_simulated_hands_augmented_and_with_predictions(tmp_path, capsys):
     [
         (["none.h5"], "none.h5"),
         (["garbage.h5"], "garbage.h5"),
-        (["synthetic", "--most", "3", "--samples", "7"], "samples 0 to 2"),
+        (["two.h5", "--samples", "3"], "samples 0 to 2"),
+        (["two.h5", "--samples", "-1"], "samples 0 to 2"),
         (["synthetic", "--most", "3", "--heat-maps", "toe"], "index_tip"),
         (["synthetic", "--most", "3", "--heat-maps", "21"], "0 to 20"),
         (["synthetic", "--most", "3", "--output", "a.jpg"], ".png"),

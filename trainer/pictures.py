@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -22,6 +23,9 @@ GRID: Final = 88
 MAPS: Final = 44
 """Voxels along the edge of the paper's input and of its heat maps."""
 MOST_ROWS: Final = 100
+WIDTH: Final = 3.0
+HEIGHT: Final = 3.25
+"""Inches of a column and of a row with its title."""
 FINGER_COLORS: Final = ("tab:red", "tab:orange", "tab:green", "tab:blue", "tab:purple")
 
 
@@ -102,19 +106,23 @@ def draw_samples(scenes: Sequence[Scene], chosen: Sequence[int] = ()) -> Figure:
     if not 0 < len(scenes) <= MOST_ROWS:
         raise ValueError(f"a picture shows 1 to {MOST_ROWS} samples, not {len(scenes)}")
     columns = len(SIDES) * (2 if chosen else 1)
-    figure = Figure(figsize=(3 * columns, 3.25 * len(scenes)), layout="constrained")
+    figure = Figure(figsize=(WIDTH * columns, HEIGHT * len(scenes)))
     FigureCanvasAgg(figure)
-    for row, scene in zip(figure.subfigures(len(scenes), 1, squeeze=False)[:, 0], scenes):
+    for row, scene in enumerate(scenes):
         error = scene.error_mm
-        row.suptitle(scene.title + (f", error {error:.1f} mm" if error is not None else ""), fontsize=9)
-        axes = row.subplots(1, columns)
+        title = scene.title + (f", error {error:.1f} mm" if error is not None else "")
+        figure.text(0.5, 1 - (row + 0.03) / len(scenes), title, fontsize=9, ha="center", va="top")
         heat = target_map(scene.joints, chosen) if chosen else None
-        for i, side in enumerate(SIDES):
-            _draw_voxels(axes[i], scene, side)
-            _draw_joints(axes[i], scene, side)
-            if heat is not None:
-                _draw_voxels(axes[i + len(SIDES)], scene, side)
-                _draw_heat(axes[i + len(SIDES)], heat, side)
+        for column in range(columns):
+            # Placed by hand: Matplotlib's own layouts take minutes for hundreds of axes.
+            place = ((column + 0.05) / columns, 1 - (row + 0.92) / len(scenes), 0.9 / columns, 0.83 / len(scenes))
+            axes = figure.add_axes(place)
+            side = SIDES[column % len(SIDES)]
+            _draw_voxels(axes, scene, side)
+            if column < len(SIDES):
+                _draw_joints(axes, scene, side)
+            elif heat is not None:
+                _draw_heat(axes, heat, side)
     return figure
 
 
@@ -152,14 +160,16 @@ def _draw_joints(axes: Axes, scene: Scene, side: Side) -> None:
     colors = joint_colors(len(x))
     axes.scatter(x, y, c=colors, s=10, zorder=3)
     if len(x) == JOINT_COUNT:
-        for parent, child in BONES:
-            axes.plot(x[[parent, child]], y[[parent, child]], color=colors[child], linewidth=1.2)
+        bones = np.array(BONES)
+        lines = np.stack([x[bones], y[bones]], axis=2)
+        axes.add_collection(LineCollection(list(lines), colors=list(colors[bones[:, 1]]), linewidths=1.2))
     else:
         for i in np.flatnonzero(np.isfinite(x + y)):
             axes.annotate(str(i), (x[i], y[i]), xytext=(2, 2), textcoords="offset points", fontsize=7)
     if scene.predicted is not None:
         found_x, found_y = scene.predicted[:, side.right], scene.predicted[:, side.vertical]
-        axes.plot(np.stack([x, found_x]), np.stack([y, found_y]), color="magenta", linewidth=0.8)
+        lines = np.stack([np.stack([x, y], axis=1), np.stack([found_x, found_y], axis=1)], axis=1)
+        axes.add_collection(LineCollection(list(lines), colors="magenta", linewidths=0.8))
         axes.scatter(found_x, found_y, color="magenta", marker="x", s=14, linewidths=1, zorder=4)
 
 

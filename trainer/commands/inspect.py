@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"--output {options.output}: pictures are PNG files, give a name that ends in .png")
     if options.output is not None and not options.output.resolve().parent.is_dir():
         raise DataError(f"--output {options.output}: there is no folder {options.output.parent}")
-    samples = open_samples(options.data, options, options.most, options.seed)
+    # Simulated hands are as many as are asked for.
+    count = max([options.most, *(index + 1 for index in options.samples or [])])
+    samples = open_samples(options.data, options, count, options.seed)
     if not len(samples):
         raise DataError(f"{options.data} holds no samples")
     indices = _indices(options, len(samples))
