@@ -319,6 +319,8 @@ def test_data_without_centres_is_refused_and_leaves_nothing(tmp_path, monkeypatc
     assert Path("ours.txt").read_text().startswith("f_0.png\t")
     assert main(["predict", "net.safetensors", "data", "nowhere/ours.txt"]) == 1
     assert "nowhere/ours.txt" in capsys.readouterr().err
+    assert main(["predict", "net.safetensors", "data", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
     for words in (["ours.txt", "--truth", "ours.txt"], ["ours.txt", "--relative", "--preset", "nyu"]):
         with pytest.raises(SystemExit):
             main(["predict", "net.safetensors", "data", *words])

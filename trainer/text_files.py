@@ -216,6 +216,8 @@ def _check_names(ours: Block, right: Block, predictions: Path, truth: Path) -> N
 @contextmanager
 def written_whole(path: Path) -> Iterator[TextIO]:
     """A text file to write that appears under its name when it is finished, and not at all after an error."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a text file to write")
     part = path.with_name(path.name + ".part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
