@@ -274,6 +274,8 @@ def test_simulated_hands_augmented_and_with_predictions(tmp_path, capsys):
         (["synthetic", "--most", "3", "--heat-maps", "21"], "0 to 20"),
         (["synthetic", "--most", "3", "--output", "a.jpg"], ".png"),
         (["synthetic", "--most", "3", "--output", "none/a.png"], "no folder"),
+        (["two.h5", "--output", "folder.png"], "is a folder"),
+        (["two.h5", "--view", "--port", "70000"], "65535"),
         (["synthetic", "--most", "3", "--output", "a.png", "--weights", "none.safetensors"], "none.safetensors"),
         (["two.h5", "--output", "a.png", "--weights", "v2v-lite"], "the data have 2"),
     ],
@@ -281,6 +283,7 @@ def test_simulated_hands_augmented_and_with_predictions(tmp_path, capsys):
 def test_bad_input_is_one_line(words, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("garbage.h5").write_bytes(b"garbage")
+    Path("folder.png").mkdir()
     write_two()
     assert main(["inspect", *words]) == 1
     captured = capsys.readouterr()

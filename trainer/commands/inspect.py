@@ -45,6 +45,10 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"--output {options.output}: pictures are PNG files, give a name that ends in .png")
     if options.output is not None and not options.output.resolve().parent.is_dir():
         raise DataError(f"--output {options.output}: there is no folder {options.output.parent}")
+    if options.output is not None and options.output.is_dir():
+        raise DataError(f"--output {options.output} is a folder; give the name of a file")
+    if options.port > 65535:
+        raise DataError(f"--port {options.port}: ports go up to 65535")
     # Simulated hands are as many as are asked for.
     count = max([options.most, *(index + 1 for index in options.samples or [])])
     samples = open_samples(options.data, options, count, options.seed)
