@@ -231,6 +231,7 @@ def test_a_full_disk_is_told(tmp_path):
     log._file = open("/dev/full", "w")  # noqa: SIM115
     with pytest.raises(DataError, match=r"log\.jsonl: No space left.*--resume"):
         log.write(event(1))
+    log.close()  # tells nothing twice
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -74,9 +75,12 @@ class EventLog:
 
     def close(self) -> None:
         """Close the files. Safe to call twice."""
-        self._file.close()
+        # Every event is flushed when it is written: what fails here has failed, and been told, before.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
             self._board = None
 
     def __enter__(self) -> EventLog:
