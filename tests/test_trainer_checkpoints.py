@@ -114,7 +114,10 @@ def grids():
 def test_a_converted_network_gives_the_same_maps(port, grids, form, prefix, tmp_path):
     state = {prefix + name: tensor for name, tensor in port.state_dict().items()}
     torch.save(state if form == "bare" else {form: state, "epoch": 3}, tmp_path / "old.pth")
-    assert main(["convert", str(tmp_path / "old.pth"), str(tmp_path / "new.safetensors")]) == 0
+    words = ["convert", str(tmp_path / "old.pth"), str(tmp_path / "new.safetensors")]
+    assert main([*words, "--edge", "0.3"]) == 0
+    assert load_weights(tmp_path / "new.safetensors").config.edge == 0.3
+    assert main(words) == 0
     network = load_weights(tmp_path / "new.safetensors")
     assert (network.config.decode, network.config.edge, network.config.v2v.joints) == ("peak", 0.25, JOINTS)
     assert network.config.v2v.input_size == 88

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output.suffix == ".safetensors":
         from trainer.reference_checkpoint import convert_checkpoint
 
-        convert_checkpoint(options.source, options.output)
+        convert_checkpoint(options.source, options.output, options.edge)
         return 0
     if not options.source.exists():
         raise DataError(f"no such file or folder: {options.source}")
