@@ -12,7 +12,7 @@ from trainer.counter import normal, split, uniform
 from trainer.data.sample import Batch
 
 OUTSIDE = 9.0
-"""Where dropped points are put: outside every cube. Taking them out would make a GPU wait to learn how many are left."""
+"""Where dropped points are put: outside every cube. Taking them out would make a GPU wait to hear how many stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints, log and curves")
     add("--dev", help="data to judge on (default: synthetic for synthetic, otherwise none)")
     add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
-    add("--init", type=Path, metavar="WEIGHTS", help="start from these weights; heads that do not fit start afresh")
+    add("--init", metavar="WEIGHTS", help="start from a weights file, or shipped ones; what does not fit starts afresh")
     add_data_arguments(parser)
     add("--epoch-samples", type=positive, default=20_000, help="samples of an epoch of `synthetic` (default: 20000)")
     add("--views", type=positive, default=1, help="how often each sample of `synthetic` comes (default: 1)")
@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, help="train by the clock instead of for --epochs")
     add("--batch-size", type=positive, help="samples of a step, of all processes together")
     add("--learning-rate", type=float)
+    add("--optimizer", choices=("adamw", "rmsprop"))
+    add("--schedule", choices=("cosine", "constant"), help="of the learning rate, after the warm-up")
     add("--weight-decay", type=float)
     add("--warmup", type=int, metavar="STEPS", help="over which the learning rate rises")
     add("--ema", type=float, help="decay of the averaged weights; 0: none")
@@ -113,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, world: World) -> None:
+    from tracker.network.weights import find_weights
     from trainer.fit import Fit
     from trainer.recipes import RECIPES, loss_config
 
@@ -126,7 +129,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     network = _network(options, train)
     augmentation, augmentation_name = _augmentation(options, train)
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
-    origin: dict[str, Any] = {**seen, "init": str(options.init) if options.init else None}
+    origin: dict[str, Any] = {**seen, "init": options.init}
     fit = Fit(
         train,
         dev,
@@ -139,7 +142,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
         ),
         augmentation=augmentation,
         world=world,
-        init=options.init,
+        init=find_weights(options.init) if options.init else None,
         edge=world.share(train[0].edge),
         origin=origin,
         tensorboard=options.tensorboard,
