@@ -1,6 +1,7 @@
 """`convert`: between HDF5 files and the compact format, and .npz bytes that may be anything."""
 
 import io
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_a_damaged_sample_stops_with_its_number_and_the_rest_goes_on(tmp_path, c
         file["real_voxels/3"] = good
     assert main(words) == 0
     assert "2 of 5 samples" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes")
+@pytest.mark.parametrize("name", ["b.h5", "packed"])
+def test_a_full_disk_is_one_line_and_leaves_nothing_half(tmp_path, capsys, name):
+    import resource
+
+    write_h5(tmp_path / "a.h5", count=40)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # a write beyond it fails, as on a full disk
+    try:
+        assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / name)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("error: File too large")
+    assert name in said[-1]
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "b.h5").exists()
+    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / name)]) == 0
 
 
 @pytest.mark.parametrize("compressed", [True, False])

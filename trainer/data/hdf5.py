@@ -13,6 +13,9 @@ from tracker.errors import DataError
 from trainer.data.npz import MOST_BYTES, occupied
 from trainer.data.sample import Sample
 
+H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises on damaged files."""
+
 
 class Hdf5Samples:
     """Samples of an HDF5 file, as points: the centres of occupied voxels, whatever network they are for.
@@ -30,22 +33,28 @@ class Hdf5Samples:
         self.path, self.data_label, self.cubes_label = path, data_label, cubes_label
         self._file: h5py.File | None = None
         self._voxels = self._open()
-        labels = self._dataset("labels")
-        if labels.ndim != 3 or labels.shape[2] != 3 or not len(labels):
-            raise DataError(f"{path}: labels must be of shape (samples, joints, 3), are {labels.shape}")
+        try:
+            self._read_tables()
+        except H5_ERRORS as error:
+            raise DataError(f"{path} is damaged: its tables cannot be read ({error})") from error
+
+    def _read_tables(self) -> None:
+        labels, cubes = self._dataset("labels"), self._dataset(self.cubes_label)
+        if labels.ndim != 3 or labels.shape[2] != 3 or not labels.size:
+            raise DataError(f"{self.path}: labels must be of shape (samples, joints, 3), are {labels.shape}")
+        count = len(labels)
+        if cubes.ndim not in (1, 2) or len(cubes) != count or not cubes.size:
+            raise DataError(f"{self.path}: {count} labels, but {self.cubes_label!r} is of shape {cubes.shape}")
+        if len(self._voxels) < count:
+            raise DataError(f"{self.path}: {count} labels but {len(self._voxels)} samples in {self.data_label!r}")
         self._labels: NDArray[np.float32] = labels[:].astype(np.float32)
-        cubes = self._dataset(cubes_label)
-        if cubes.shape[0] != len(labels):
-            raise DataError(f"{path}: {len(labels)} labels but {cubes.shape[0]} cubes in {cubes_label!r}")
-        self._edges: NDArray[np.float64] = np.asarray(cubes[:], np.float64).reshape(len(labels), -1)[:, 0] / 1000
+        self._edges: NDArray[np.float64] = np.asarray(cubes[:], np.float64).reshape(count, -1)[:, 0] / 1000
         if not (np.isfinite(self._edges) & (self._edges > 0)).all():
-            raise DataError(f"{path}: {cubes_label!r} must hold positive edge lengths in millimetres")
-        if len(self._voxels) < len(labels):
-            raise DataError(f"{path}: {len(labels)} labels but {len(self._voxels)} samples in {data_label!r}")
+            raise DataError(f"{self.path}: {self.cubes_label!r} must hold positive edge lengths in millimetres")
         self.joints = int(labels.shape[1])
-        self._centers = self._optional("com3D", (len(labels), 3))
-        self._mirrored = self._optional("mirrored", (len(labels),))
-        self._presence = self._optional("presence", (len(labels),))
+        self._centers = self._optional("com3D", (count, 3))
+        self._mirrored = self._optional("mirrored", (count,))
+        self._presence = self._optional("presence", (count,))
 
     @property
     def grid(self) -> int:
@@ -57,15 +66,14 @@ class Hdf5Samples:
             raise DataError(f"no such file: {self.path}")
         try:
             self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise DataError(f"{self.path} is not a readable HDF5 file ({error})") from error
-        group = self._file.get(self.data_label)
-        if not isinstance(group, h5py.Group):
+            group = self._file.get(self.data_label)
+            if isinstance(group, h5py.Group):
+                len(group)  # which a damaged one does not have
+                return group
             found = ", ".join(name for name, item in self._file.items() if isinstance(item, h5py.Group))
-            raise DataError(
-                f"{self.path} has no group {self.data_label!r} (groups: {found or 'none'}); see --data-label"
-            )
-        return group
+        except H5_ERRORS as error:
+            raise DataError(f"{self.path} is not a readable HDF5 file ({error})") from error
+        raise DataError(f"{self.path} has no group {self.data_label!r} (groups: {found or 'none'}); see --data-label")
 
     def _dataset(self, name: str) -> h5py.Dataset:
         assert self._file is not None
@@ -121,7 +129,7 @@ class Hdf5Samples:
             return ""
         try:
             return self._raw(f"file_name/{index}").decode(errors="replace").rstrip("\0")
-        except (ValueError, TypeError, OSError) as error:
+        except H5_ERRORS as error:
             raise DataError(f"{self.path}: file_name/{index} cannot be read ({error})") from error
 
     def _grid(self, index: int) -> tuple[NDArray[np.int64], tuple[int, ...]]:
@@ -130,7 +138,7 @@ class Hdf5Samples:
             self._voxels = self._open()
         try:
             voxels, shape = occupied(self._raw(f"{self.data_label}/{index}"))
-        except (ValueError, TypeError, OSError) as error:
+        except H5_ERRORS as error:
             raise DataError(f"{self.path}: sample {index} of {self.data_label!r} cannot be read ({error})") from error
         if len(shape) != 3:
             raise DataError(f"{self.path}: sample {index} is not a 3-D grid but of shape {shape}")

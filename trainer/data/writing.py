@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,45 @@ class PackedWriter:
         return f"{done} of {all_of_them} shards are in {self.folder}; the same command goes on from there"
 
 
+class _Disk(io.FileIO):
+    """A file that remembers that it could not be written, and swallows what comes after.
+
+    The HDF5 library goes on after a full disk as if nothing had been, and ends the process when it closes the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of it, or none once it has failed."""
+        left = memoryview(data)
+        with self._remembering():
+            while len(left) and self.error is None:
+                left = left[super().write(left) :]
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """To a size, if it has not failed before."""
+        with self._remembering():
+            if self.error is None:
+                return super().truncate(size)
+        return size or 0
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.name
+            self.error = error
+
+    def check(self) -> None:
+        """Raises OSError if something could not be written."""
+        if self.error is not None:
+            raise self.error
+
+
 class Hdf5Writer:
     """An HDF5 file of the common form, renamed into place when it is whole; what lies around the cubes is left out.
 
@@ -122,7 +161,8 @@ class Hdf5Writer:
         self.prepare = partial(_zip_all, grid=grid, keep_empty=keep_empty)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = path.with_name(path.name + ".part")
-        self._file = h5py.File(self._part, "w")
+        self._disk = _Disk(self._part)
+        self._file = h5py.File(self._disk, "w")
         self._voxels = self._file.create_group(data_label)
         self._rows: list[Sample] = []
 
@@ -135,6 +175,7 @@ class Hdf5Writer:
         packed, rows = prepared
         for index, data in enumerate(packed, len(self._rows)):
             self._voxels[str(index)] = np.frombuffer(data, np.uint8)
+            self._disk.check()
         self._rows += rows
 
     @property
@@ -160,15 +201,16 @@ class Hdf5Writer:
         if not all(row.presence for row in rows):
             file["presence"] = np.array([row.presence for row in rows], np.uint8)
         file.close()
-        with self._part.open("rb") as written:
-            os.fsync(written.fileno())
+        self._disk.check()
+        os.fsync(self._disk.fileno())
+        self._disk.close()
         self._part.replace(self.path)
 
     def abandon(self) -> str:
         """Remove what is there of it."""
-        # On a full disk closing fails too, after which the file is as closed as it can be.
-        with suppress(OSError, RuntimeError):
+        with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
+        self._disk.close()
         self._part.unlink(missing_ok=True)
         return f"{self.path} is not written: an HDF5 file is written whole (a folder of the compact format can go on)"
 
@@ -208,7 +250,8 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError:
+    except OSError as error:
+        error.filename = str(path)
         part.unlink(missing_ok=True)
         raise
 
