@@ -267,13 +267,17 @@ class PackedSamples:
             raise DataError(f"{folder} holds no samples: none of {index.items} items held a hand")
         self.joints, self.joint_names = index.joints, index.joint_names
         self.layout, self.grid, self.reach = index.layout, index.layout.grid, index.layout.reach
-        parts = []
+        # Filled as the shards are read, so that the octrees are never in memory twice; more than enough, which costs
+        # nothing, since what is not written to takes no memory.
+        stream, used, parts = np.empty(sum(shard.bytes for shard in index.shards.values()), np.uint8), 0, []
         for number in range(index.shard_count):
             shard = index.shards[number]
-            data = check_shard(folder, shard)
-            parts.append(_unpack(data, shard, index.joints, folder / shard.file))
-        tensors = join(parts)
-        del parts
+            part = _unpack(check_shard(folder, shard), shard, index.joints, folder / shard.file)
+            octrees = part.pop("stream")
+            stream[used : used + len(octrees)] = octrees
+            used += len(octrees)
+            parts.append(part)
+        tensors = {"stream": stream[:used], **join(parts)}
         self._names = tensors.pop("names").tobytes()
         self._name_offsets = tensors.pop("name_offsets")
         self._tensors = {name: torch.from_numpy(tensor).to(device or "cpu") for name, tensor in tensors.items()}
