@@ -92,7 +92,10 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of features, weight and bias; the latter two of this process's own samples, as other layers' are."""
         features, weight, mean, variance = ctx.saved_tensors
-        given = gradients[0]
+        # In two memory layouts, sums over bfloat16 values lose most of their digits.
+        last = features.is_contiguous(memory_format=torch.channels_last_3d)
+        given = gradients[0].contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+        features = features if last else features.contiguous()
         channels = features.shape[1]
         deviation = torch.rsqrt(variance + ctx.eps)
         scale = torch.ones(channels) if weight is None else weight
