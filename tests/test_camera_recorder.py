@@ -56,7 +56,7 @@ class SlowFile(FrameFile):
     def __init__(self, seconds: float = 0.0, room: int = 10**9) -> None:
         self.seconds, self.room, self.numbers, self.closed = seconds, room, [], False
 
-    def append(self, frame) -> None:
+    def append(self, frame, message=None) -> None:
         if len(self.numbers) == self.room:
             raise OSError(28, "No space left on device")
         time.sleep(self.seconds)

@@ -19,6 +19,7 @@ from tracker.stream.terminal import LiveLine, Summary
 if TYPE_CHECKING:
     from tracker.camera.frame import DepthFrame
     from tracker.camera.recorder import Recorder
+    from tracker.controls import Controls, RecordSwitch
     from tracker.hand.cube import Cube
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 STATUS_SECONDS = 1.0
 READ_SECONDS = 10.0
 """A recording on a slow disk may take so long for a frame."""
+HOLD_SECONDS = 0.05
+"""A recording that is held looks so often whether it may go on."""
 
 
 class View(Protocol):
@@ -44,13 +47,15 @@ def run(
     publisher: Publisher,
     *,
     output: JsonLines | None = None,
-    recorder: Recorder | None = None,
+    recorder: Recorder | RecordSwitch | None = None,
     view: View | None = None,
+    controls: Controls | None = None,
     live_line: LiveLine | None = None,
     frames: int | None = None,
 ) -> Summary:
     """Track until the camera ends, `frames` are done, or KeyboardInterrupt; returns what was counted.
 
+    controls: looked at before every frame. A recording waits while they say `paused`, a live camera does not.
     A live camera that falls silent (unplugged) is waited for. Raises TrackerError when the source breaks or something
     cannot be written; what was written before is kept.
     """
@@ -63,6 +68,12 @@ def run(
             closing.callback(live_line.close)
         try:
             while frames is None or summary.frames < frames:
+                if controls is not None:
+                    controls.apply(tracker)
+                    if controls.paused and not camera.live:
+                        time.sleep(HOLD_SECONDS)
+                        next_status = _publish_status(publisher, camera, tracker, window, started, next_status)
+                        continue
                 try:
                     # Not longer than a second, so that the status goes out while an unplugged camera is waited for.
                     frame = camera.read(STATUS_SECONDS if camera.live else READ_SECONDS)
@@ -72,15 +83,15 @@ def run(
                     if not silent:
                         log.warning("%s; waiting for it", error)
                     silent = True
-                    publisher.status(_status(camera, tracker, window, time.monotonic(), started))
+                    next_status = _publish_status(publisher, camera, tracker, window, started, next_status)
                     continue
                 silent = False
                 if frame is None:
                     break
-                if recorder is not None:
-                    recorder.write(frame)
                 message = tracker.track(frame, camera.name, camera.dropped)
                 publisher.publish(message)
+                if recorder is not None:
+                    recorder.write(frame, message)
                 if output is not None:
                     output.write(message)
                 if view is not None:
@@ -90,23 +101,30 @@ def run(
                 window.add(now, message.latency_ms.total)
                 if live_line is not None:
                     live_line.update(now, message, window)
-                if now >= next_status:
-                    next_status = now + STATUS_SECONDS
-                    publisher.status(_status(camera, tracker, window, now, started))
+                next_status = _publish_status(publisher, camera, tracker, window, started, next_status)
         except KeyboardInterrupt:
             pass
     return summary
 
 
-def _status(camera: Camera, tracker: Tracker, window: LatencyWindow, now: float, started: float) -> StatusMessage:
+def _publish_status(
+    publisher: Publisher, camera: Camera, tracker: Tracker, window: LatencyWindow, started: float, due: float
+) -> float:
+    """Say how things are, if that is due; returns when it is due next."""
+    now = time.monotonic()
+    if now < due:
+        return due
     rate = window.rate(now)
-    return StatusMessage(
-        camera=camera.name,
-        model=tracker.model,
-        engine=tracker.engine.name,
-        device=tracker.engine.device,
-        fps=rate.fps,
-        dropped=camera.dropped,
-        uptime_s=now - started,
-        latency_ms=rate.latency_ms,
+    publisher.status(
+        StatusMessage(
+            camera=camera.name,
+            model=tracker.model,
+            engine=tracker.engine.name,
+            device=tracker.engine.device,
+            fps=rate.fps,
+            dropped=camera.dropped,
+            uptime_s=now - started,
+            latency_ms=rate.latency_ms,
+        )
     )
+    return now + STATUS_SECONDS

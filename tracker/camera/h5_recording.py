@@ -8,9 +8,12 @@ truth_known      (n,) bool, false where nobody knows the hands of a frame
 truth_row        (m,) int64, one entry per known hand: the index (not the number) of its frame
 truth_side       (m,) uint8, 0 not known, 1 left, 2 right
 truth_joints     (m, 21, 3) float32, metres, camera frame, NaN where not known
+messages         (k,) uint8, what was tracked while recording: the lines of a folder's `messages.jsonl`, UTF-8
+message_end      (n,) int64, where in `messages` the line of a frame ends; where the one before ends if it has none
 
-The file is written in HDF5's single-writer-multiple-reader mode and flushed every second: a process that is killed
-leaves a file that opens, and a recording can be read while it grows.
+The file is written in HDF5's single-writer-multiple-reader mode and flushed after every frame: a process that is killed
+leaves a file that opens, and a recording can be read while it grows. (That mode has no texts of variable length, hence
+the two tables for the messages. Files of older programs lack them.)
 """
 
 from __future__ import annotations
@@ -36,7 +39,6 @@ from tracker.hand.skeleton import JOINT_COUNT
 
 FORMAT = "depth-recording"
 VERSION = 1
-FLUSH_S = 1.0
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError)
 """What h5py raises for broken files."""
 SIDES: tuple[Side | None, ...] = (None, "left", "right")
@@ -52,6 +54,10 @@ _TABLES: dict[str, tuple[tuple[int, ...] | None, str, int]] = {
     "truth_side": ((), "uint8", 1024),
     "truth_joints": ((JOINT_COUNT, 3), "float32", 64),
 }
+_MESSAGE_TABLES: dict[str, tuple[tuple[int, ...] | None, str, int]] = {
+    "messages": ((), "uint8", 65536),
+    "message_end": ((), "int64", 1024),
+}
 
 
 def open_h5_recording(path: Path, realtime: bool = False) -> PlaybackCamera:
@@ -59,13 +65,31 @@ def open_h5_recording(path: Path, realtime: bool = False) -> PlaybackCamera:
     file = _open(path)
     try:
         header = _read_header(file, path)
-        return PlaybackCamera(header.name, _frames(file, path, header), realtime, release=file.close)
+        count, frames = _frames(file, path, header)
+        return PlaybackCamera(header.name, frames, count, realtime, release=file.close)
     except CameraError:
         file.close()
         raise
     except DAMAGE as error:
         file.close()
         raise CameraError(f"{path} is damaged: {error}") from error
+
+
+def read_h5_messages(path: Path) -> list[str]:
+    """The messages in an `.h5` recording, a line of JSON each; none if it was not tracked. Raises CameraError."""
+    with _open(path) as file:
+        try:
+            header = _read_header(file, path)
+            count, _ = _frames(file, path, header)
+            if any(name not in file for name in _MESSAGE_TABLES):
+                return []
+            ends = file["message_end"][:count].tolist()
+            if any(end < start for start, end in pairwise([0, *ends])) or (ends and ends[-1] > len(file["messages"])):
+                raise ValueError("the ends of its messages are not in order")
+            text = file["messages"][: ends[-1]].tobytes()
+            return [text[start:end].decode() for start, end in pairwise([0, *ends]) if end > start]
+        except DAMAGE as error:
+            raise CameraError(f"{path} is damaged: {error}") from error
 
 
 def _open(path: Path) -> h5py.File:
@@ -100,25 +124,30 @@ def _read_header(file: h5py.File, path: Path) -> RecordingHeader:
     return parse_header(entries, str(path))
 
 
-def _frames(file: h5py.File, path: Path, header: RecordingHeader) -> Iterator[RecordedFrame]:
-    """Checks the tables at once; the frames come later, one by one."""
+def _frames(file: h5py.File, path: Path, header: RecordingHeader) -> tuple[int, Iterator[RecordedFrame]]:
+    """How many frames there are. Checks the tables at once; the frames come later, one by one."""
     k = header.intrinsics
-    for name, (shape, kind, _) in _TABLES.items():
+    messages = {name: table for name, table in _MESSAGE_TABLES.items() if name in file}
+    for name, (shape, kind, _) in (_TABLES | messages).items():
         entry = (k.height, k.width) if shape is None else shape
         table = file.get(name)
         if not isinstance(table, h5py.Dataset) or table.shape[1:] != entry or table.dtype != np.dtype(kind):
             raise CameraError(f"{path}: the table {name} is missing, or its entries are not {entry} {kind}")
     # A recorder that was killed may have flushed one table and not the next.
-    count = min(len(file[name]) for name in _FRAME_TABLES)
+    count = min(len(file[name]) for name in (*_FRAME_TABLES, *(["message_end"] if "message_end" in file else [])))
     if count == 0:
-        raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed in its first second")
+        raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed at its start")
     captured_ns, numbers, known = (file[name][:count].tolist() for name in _FRAME_TABLES[1:])
     if any(later <= earlier for earlier, later in pairwise(captured_ns)):
         raise CameraError(f"{path} is damaged: its capture times do not increase")
     hands = _read_truth(file)
     depth = file["depth"]
-    return (
-        RecordedFrame(captured_ns[row], partial(_load, depth, row, path, header, numbers[row], captured_ns[row], truth))
+    return count, (
+        RecordedFrame(
+            numbers[row],
+            captured_ns[row],
+            partial(_load, depth, row, path, header, numbers[row], captured_ns[row], truth),
+        )
         for row, truth in enumerate(hands[row] if known[row] else None for row in range(count))
     )
 
@@ -157,18 +186,19 @@ def _compress(depth: NDArray[np.uint16]) -> bytes:
 
 
 class H5RecordingWriter(FrameFile):
-    """An `.h5` recording that grows frame by frame; a kill loses what came after the last flush, a second at most."""
+    """An `.h5` recording that grows frame by frame; a kill loses no more than the frame that is being written."""
 
     def __init__(self, path: Path, header: RecordingHeader) -> None:
         """Start a new file. Raises CameraError if it is there already or cannot be written."""
         k = header.intrinsics
+        self._path = path
         try:
             self._file = h5py.File(path, "x", libver="latest")
         except OSError as error:
             raise CameraError(f"cannot record to {path}: {error}") from error
         for key, value in ({"format": FORMAT, "version": VERSION} | header.entries()).items():
             self._file.attrs[key] = value
-        for name, (shape, kind, chunk) in _TABLES.items():
+        for name, (shape, kind, chunk) in (_TABLES | _MESSAGE_TABLES).items():
             entry = (k.height, k.width) if shape is None else shape
             options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape is None else {}
             self._file.create_dataset(
@@ -177,10 +207,11 @@ class H5RecordingWriter(FrameFile):
         self._file.swmr_mode = True
         self._count = 0
         self._last_ns = -1
-        self._flushed = time.monotonic()
 
-    def append(self, frame: DepthFrame) -> None:
-        """Add a frame to every table; flush when a second has passed."""
+    def append(self, frame: DepthFrame, message: str | None = None) -> None:
+        """Add a frame to every table, and flush, which takes a tenth of a millisecond."""
+        if not self._path.exists():  # writing to a file that has been removed succeeds, and nobody would be told
+            raise CameraError(f"{self._path} was removed")
         if frame.captured_ns <= self._last_ns:
             raise CameraError(f"frame {frame.number} is not later than the one before")
         self._last_ns = frame.captured_ns
@@ -189,15 +220,16 @@ class H5RecordingWriter(FrameFile):
             self._add("truth_side", SIDES.index(hand.side))
             self._add("truth_joints", hand.joints)
         self._add("truth_known", frame.truth is not None)
+        if message is not None:
+            self._extend("messages", np.frombuffer(f"{message}\n".encode(), np.uint8))
+        self._add("message_end", len(self._file["messages"]))
         self._add("captured_ns", frame.captured_ns)
         self._add("number", frame.number)
         depth = self._file["depth"]
         depth.resize(self._count + 1, axis=0)
         depth.id.write_direct_chunk((self._count, 0, 0), _compress(frame.depth))
         self._count += 1
-        if time.monotonic() - self._flushed >= FLUSH_S:
-            self._file.flush()
-            self._flushed = time.monotonic()
+        self._file.flush()
 
     def close(self) -> None:
         """Finish the file."""
@@ -207,3 +239,9 @@ class H5RecordingWriter(FrameFile):
         dataset = self._file[table]
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = entry
+
+    def _extend(self, table: str, entries: NDArray[np.uint8]) -> None:
+        dataset = self._file[table]
+        start = len(dataset)
+        dataset.resize(start + len(entries), axis=0)
+        dataset[start:] = entries

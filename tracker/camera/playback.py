@@ -19,9 +19,11 @@ from tracker.errors import CameraError, CameraTimeout
 class RecordedFrame:
     """A frame that can be skipped without decoding it.
 
-    captured_ns: capture time, nanoseconds. load: decodes the frame; raises CameraError if it is broken.
+    number: of the frame. captured_ns: capture time, nanoseconds. load: decodes the frame; raises CameraError if it is
+    broken.
     """
 
+    number: int
     captured_ns: int
     load: Callable[[], DepthFrame]
 
@@ -29,14 +31,22 @@ class RecordedFrame:
 class PlaybackCamera(Camera):
     """A recording as a camera.
 
-    frames: the recording in order; may raise CameraError where the recording is broken.
+    frames: the recording in order; may raise CameraError where the recording is broken. count: how many there are.
     realtime: hand out the newest frame that is due, counting those skipped in `dropped`. Time starts at the first
     `read`. Otherwise every frame is handed out once, as fast as they are asked for.
     release: called once, by `close`.
     """
 
-    def __init__(self, name: str, frames: Iterator[RecordedFrame], realtime: bool, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        frames: Iterator[RecordedFrame],
+        count: int,
+        realtime: bool,
+        release: Callable[[], None],
+    ) -> None:
         self.name = name
+        self.count = count
         self.live = realtime
         self._frames = frames
         self._release: Callable[[], None] | None = release
@@ -51,6 +61,21 @@ class PlaybackCamera(Camera):
             return self._read_due(timeout)
         recorded = next(self._frames, None)
         return None if recorded is None else recorded.load()
+
+    def find(self, number: int) -> DepthFrame:
+        """The frame with a number, from here on; those before it are passed over, most of them undecoded.
+
+        Raises CameraError if there is none.
+        """
+        if self._release is None:
+            raise CameraError(f"recording {self.name} is closed: open it again to read it")
+        passed: list[int] = []
+        for recorded in self._frames:
+            if recorded.number == number:
+                return recorded.load()
+            passed.append(recorded.number)
+        there = f"its frames are numbered {min(passed)} to {max(passed)}" if passed else "it has ended"
+        raise CameraError(f"recording {self.name} has no frame {number}: {there}")
 
     def close(self) -> None:
         """Give the file back."""

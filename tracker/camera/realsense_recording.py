@@ -43,7 +43,7 @@ def open_realsense_recording(path: Path, realtime: bool = False) -> PlaybackCame
     if expected == 0:
         raise CameraError(f"{path} has no depth images: record it with the depth stream switched on")
     replay = _Replay(path, expected)
-    return PlaybackCamera(path.stem, replay.frames(), realtime, release=replay.close)
+    return PlaybackCamera(path.stem, replay.frames(), expected, realtime, release=replay.close)
 
 
 STOP_S = 1.0
@@ -101,7 +101,7 @@ class _Replay:
                 )
             last = f"frame {frame.number}"
             self._ended = count + 1 == self._expected
-            yield RecordedFrame(frame.captured_ns, partial(_receive, frame))
+            yield RecordedFrame(frame.number, frame.captured_ns, partial(_receive, frame))
 
     def close(self) -> None:
         """Stop the SDK's thread and give the file back."""

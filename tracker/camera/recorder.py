@@ -8,10 +8,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tracker.camera.frame import DepthFrame
 from tracker.camera.recording_header import RecordingHeader
 from tracker.errors import CameraError
+
+if TYPE_CHECKING:
+    from tracker.stream.message import HandsMessage
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +27,8 @@ class FrameFile(ABC):
     """A recording that is being written. A process that is killed leaves a file that can be read."""
 
     @abstractmethod
-    def append(self, frame: DepthFrame) -> None:
-        """Write a frame that fits the header."""
+    def append(self, frame: DepthFrame, message: str | None = None) -> None:
+        """Write a frame that fits the header and, if it has one, its message: a line of JSON without line end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -32,11 +36,11 @@ class FrameFile(ABC):
 
 
 class Recorder:
-    """Writes frames behind the back of the loop. Use it in a `with` block or call `close`.
+    """Writes frames and their messages behind the back of the loop. Use it in a `with` block or call `close`.
 
     name: of the camera. create: starts the file, once the first frame has told its size.
     lossless: `write` waits for the disk where a frame would be lost; for sources that wait themselves.
-    written, dropped: frames in the file, and frames lost because the disk was too slow.
+    written, dropped: frames in the file, and frames lost, with their messages, because the disk was too slow.
     A frame that is handed in must not be changed afterwards; cameras hand out a new array each time.
     """
 
@@ -47,18 +51,21 @@ class Recorder:
         self._create = create
         self._lossless = lossless
         self._error: CameraError | None = None
-        self._waiting: queue.Queue[DepthFrame | None] = queue.Queue(QUEUE_FRAMES)
+        self._waiting: queue.Queue[tuple[DepthFrame, HandsMessage | None] | None] = queue.Queue(QUEUE_FRAMES)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"recorder of {name}", daemon=True)
         self._thread.start()
 
-    def write(self, frame: DepthFrame) -> None:
-        """Take a frame. Raises CameraError, once, if the file could not be written; later frames are then let go."""
+    def write(self, frame: DepthFrame, message: HandsMessage | None = None) -> None:
+        """Take a frame, and what was tracked in it. They are written, or lost, together.
+
+        Raises CameraError, once, if the file could not be written; later frames are then let go.
+        """
         self._raise_error()
         if self._closed:
             raise CameraError("the recording is closed: open a new one to record more")
         try:
-            self._waiting.put(frame, block=self._lossless)
+            self._waiting.put((frame, message), block=self._lossless)
         except queue.Full:
             self.dropped += 1
 
@@ -71,7 +78,8 @@ class Recorder:
         self._thread.join()
         if self.dropped:
             logger.warning(
-                "recorded %d frames; %d were lost because the disk or the compression is too slow",
+                "recorded %d frames; %d were lost because the disk or the compression is too slow, so that a replay "
+                "can differ from what was tracked",
                 self.written,
                 self.dropped,
             )
@@ -101,18 +109,21 @@ class Recorder:
                 pass
 
     def _write_all(self) -> None:
-        first = self._waiting.get()
-        if first is None:
+        # The messages' module imports this package: at the top of the file the two would wait for each other.
+        from tracker.stream.message import to_json_line
+
+        item = self._waiting.get()
+        if item is None:
             return
-        header = RecordingHeader(self._name, first.intrinsics, first.depth_scale)
+        header = RecordingHeader(self._name, item[0].intrinsics, item[0].depth_scale)
         file = self._create(header)
         try:
-            frame: DepthFrame | None = first
-            while frame is not None:
+            while item is not None:
+                frame, message = item
                 if not header.fits(frame):
                     raise CameraError(f"frame {frame.number} has another size, lens or scale than the first one")
-                file.append(frame)
+                file.append(frame, None if message is None else to_json_line(message))
                 self.written += 1
-                frame = self._waiting.get()
+                item = self._waiting.get()
         finally:
             file.close()

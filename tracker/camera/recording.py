@@ -1,7 +1,8 @@
-"""Recording folders: `camera.json`, `depth/*.png`, and optionally `timestamps.txt` and `joints.jsonl`.
+"""Recording folders: `camera.json`, `depth/*.png`; optionally `timestamps.txt`, `joints.jsonl`, `messages.jsonl`.
 
-A recorder that is killed leaves a folder that can be read: it writes the time and the truth of a frame before its
-image, so that only the last line of the text files can be one too many, and that line is let go.
+`joints.jsonl` is the truth, where somebody knows it; `messages.jsonl` is what was tracked while recording. A recorder
+that is killed leaves a folder that can be read: it writes the lines of a frame before its image, so that only the last
+line of the text files can be one too many, or cut off, and that line is let go.
 """
 
 from __future__ import annotations
@@ -43,7 +44,26 @@ def open_recording_folder(path: Path, realtime: bool = False) -> PlaybackCamera:
     times = _read_times(path / "timestamps.txt", numbers)
     truth = _read_truth(path / "joints.jsonl", numbers)
     frames = _frames(images, times, truth, header)
-    return PlaybackCamera(header.name, frames, realtime, release=lambda: None)
+    return PlaybackCamera(header.name, frames, len(images), realtime, release=lambda: None)
+
+
+def read_folder_messages(path: Path) -> list[str]:
+    """The messages in a recording folder, a line of JSON each; none if it was not tracked. Raises CameraError.
+
+    The last line is let go if it is cut off, or if the image of its frame was not written any more.
+    """
+    images = numbered_images(path / "depth")
+    lines = _lines(path / "messages.jsonl") or []
+    if lines and _frame_number(lines[-1]) not in images:
+        lines.pop()
+    return lines
+
+
+def _frame_number(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["frame"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def read_header(path: Path) -> RecordingHeader:
@@ -78,7 +98,7 @@ def _frames(
 ) -> Iterator[RecordedFrame]:
     for (number, path), captured_ns in zip(images.items(), times, strict=True):
         hands = None if truth is None else truth.get(number)
-        yield RecordedFrame(captured_ns, partial(_load, path, header, number, captured_ns, hands))
+        yield RecordedFrame(number, captured_ns, partial(_load, path, header, number, captured_ns, hands))
 
 
 def _load(
@@ -133,12 +153,12 @@ def _read_truth(path: Path, numbers: list[int]) -> Truth | None:
         return None
     known = set(numbers)
     truth: dict[int, tuple[HandTruth, ...]] = {}
+    if lines and _frame_number(lines[-1]) not in known:
+        logger.warning("%s, line %d: there is no image of its frame; the line is let go", path, len(lines))
+        lines.pop()
     for row, line in enumerate(lines, start=1):
         number, hands = _parse_truth(line, f"{path}, line {row}")
         if number not in known:
-            if row == len(lines):
-                logger.warning("%s, line %d: there is no image of frame %d; the line is let go", path, row, number)
-                continue
             raise CameraError(f"{path}, line {row}: there is no image of frame {number}")
         if number in truth:
             raise CameraError(f"{path}, line {row}: frame {number} was there before")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 import cv2
 
@@ -27,45 +28,52 @@ class RecordingFolderWriter(FrameFile):
     def __init__(self, path: Path, header: RecordingHeader) -> None:
         """Start a recording in a folder that is new or empty. Raises CameraError if it is not, or not writable."""
         self._images = path / "depth"
-        self._joints_path = path / "joints.jsonl"
-        self._joints: TextIO | None = None
+        self._folder = path
+        self._texts: dict[str, FileIO] = {}
         self._last_ns = -1
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise CameraError(f"{path} is not empty and is not overwritten: remove it or record to another path")
         try:
             self._images.mkdir(parents=True)
             (path / "camera.json").write_text(json.dumps(header.entries(), indent=1) + "\n", encoding="utf-8")
-            self._times = (path / "timestamps.txt").open("w", encoding="utf-8")
+            self._texts["timestamps.txt"] = FileIO(path / "timestamps.txt", "x")
         except OSError as error:
             raise CameraError(f"cannot record to {path}: {error}") from error
 
-    def append(self, frame: DepthFrame) -> None:
-        """Write a frame: time and truth first, then the image under its final name in one step."""
+    def append(self, frame: DepthFrame, message: str | None = None) -> None:
+        """Write a frame: time, truth and message first, then the image under its final name in one step."""
         image = self._images / f"{frame.number:06d}.png"
         if image.exists() or frame.captured_ns <= self._last_ns:
             raise CameraError(f"frame {frame.number} comes twice or is older than the one before")
         encoded = cv2.imencode(".png", frame.depth, PNG_OPTIONS)[1]
         self._last_ns = frame.captured_ns
-        self._times.write(f"{frame.captured_ns // 10**9}.{frame.captured_ns % 10**9:09d}\n")
-        self._times.flush()
+        self._add_line("timestamps.txt", f"{frame.captured_ns // 10**9}.{frame.captured_ns % 10**9:09d}")
         if frame.truth is not None:
-            self._write_truth(frame.number, frame.truth)
+            hands = [_hand_entry(hand) for hand in frame.truth]
+            self._add_line("joints.jsonl", json.dumps({"frame": frame.number, "hands": hands}))
+        if message is not None:
+            self._add_line("messages.jsonl", message)
         unfinished = image.with_suffix(".part")
-        unfinished.write_bytes(encoded.tobytes())
-        os.replace(unfinished, image)
+        try:
+            unfinished.write_bytes(encoded.tobytes())
+            os.replace(unfinished, image)
+        except OSError:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise
 
     def close(self) -> None:
         """Finish the text files."""
-        self._times.close()
-        if self._joints is not None:
-            self._joints.close()
+        for file in self._texts.values():
+            file.close()
 
-    def _write_truth(self, number: int, truth: tuple[HandTruth, ...]) -> None:
-        if self._joints is None:
-            self._joints = self._joints_path.open("w", encoding="utf-8")
-        hands = [_hand_entry(hand) for hand in truth]
-        self._joints.write(json.dumps({"frame": number, "hands": hands}) + "\n")
-        self._joints.flush()
+    def _add_line(self, name: str, line: str) -> None:
+        """Append to a text file; it reaches the system at once, so that a kill cannot lose it."""
+        if name not in self._texts:
+            self._texts[name] = FileIO(self._folder / name, "x")
+        rest = memoryview(f"{line}\n".encode())
+        while rest:  # an almost full disk takes a part before it reports the error
+            rest = rest[self._texts[name].write(rest) :]
 
 
 def _hand_entry(hand: HandTruth) -> dict[str, object]:
