@@ -384,7 +384,7 @@ def test_ctrl_c_leaves_finished_shards_and_the_same_command_goes_on(tmp_path):
     words += ["--shard-samples", "8", "--workers", "2"]
     run = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
     deadline = time.monotonic() + 90
-    while not (folder / "shard-00000.safetensors").exists() and time.monotonic() < deadline:
+    while not ((folder / "index.json").exists() and read_index(folder).shards) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the command gets it
     _, said = run.communicate(timeout=90)
