@@ -11,9 +11,13 @@ import pytest
 from stream_samples import make_hand, make_message
 
 from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.controls import Controls, RecordSwitch
 from tracker.errors import TrackerError
 from tracker.hand.cube import Cube
-from tracker.view import LiveView, bone_segments, cube_segments, depth_cloud, joint_colors
+from tracker.tracking.one_euro import FilterConfig
+from tracker.view.drawing import bone_segments, cube_segments, depth_cloud, joint_colors, joint_points, mirrored
+from tracker.view.live import LiveView
+from tracker.view.page import legend_html
 
 
 def make_frame(width: int = 640, height: int = 480) -> DepthFrame:
@@ -24,20 +28,26 @@ def make_frame(width: int = 640, height: int = 480) -> DepthFrame:
     return DepthFrame(depth, 0.001, intrinsics, number=7, captured_ns=0, received_ns=0)
 
 
+def make_controls(open_recorder=None) -> Controls:
+    return Controls(FilterConfig(), RecordSwitch(open_recorder))
+
+
 @pytest.mark.parametrize("size", [(640, 480), (848, 480), (1280, 720), (64, 48)])
 def test_cloud_is_thinned_and_has_readings_only(size):
-    points, colors = depth_cloud(make_frame(*size))
+    points, colors, near_m, far_m = depth_cloud(make_frame(*size))
     assert 1500 < len(points) <= 30_000
     assert points.shape == colors.shape
     assert set(np.unique(points[:, 2].round(3))) == {np.float32(0.5), np.float32(1.0)}
     near, far = colors[points[:, 2] < 0.75], colors[points[:, 2] > 0.75]
-    assert (near[0] != far[0]).any()
+    assert near[0].sum() > far[0].sum()
+    assert (near_m, far_m) == pytest.approx((0.5, 1.0))
 
 
 def test_cloud_of_an_empty_image_is_empty():
     frame = make_frame()
-    points, colors = depth_cloud(replace(frame, depth=np.zeros_like(frame.depth)))
-    assert (points.shape, colors.shape) == ((0, 3), (0, 3))
+    cloud = depth_cloud(replace(frame, depth=np.zeros_like(frame.depth)))
+    assert (cloud.points.shape, cloud.colors.shape) == ((0, 3), (0, 3))
+    assert "near to far" in legend_html(cloud)
 
 
 def test_joint_colors_go_from_red_to_green_and_are_darker_where_inferred():
@@ -66,10 +76,21 @@ def test_cube_has_twelve_edges_of_its_length():
     np.testing.assert_allclose(segments[:12].reshape(-1, 3).mean(axis=0), [0.1, 0.0, 0.5], atol=1e-6)
 
 
+def test_joints_without_an_estimate_are_left_out():
+    joints = make_hand().joints.copy()
+    joints[3, 1] = np.nan
+    points, colors = joint_points([replace(make_hand(), joints=joints)])
+    assert points.shape == colors.shape == (20, 3)
+
+
+def test_mirror_changes_left_and_right_only():
+    np.testing.assert_array_equal(mirrored(np.float32([[[0.1, 0.2, 0.5]]])), np.float32([[[-0.1, 0.2, 0.5]]]))
+
+
 def test_missing_package_names_the_command_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(TrackerError, match=r'pip install "v2v-hand-tracker\[view\]"'):
-        LiveView()
+        LiveView(make_controls())
 
 
 def wait_until(condition, seconds: float = 5.0) -> bool:
@@ -82,7 +103,7 @@ def wait_until(condition, seconds: float = 5.0) -> bool:
 def test_page_is_served_on_this_machine_only_and_costs_nothing_unwatched(capfd):
     pytest.importorskip("viser")
     frame, message = make_frame(), make_message()
-    with LiveView(port=0) as view:
+    with LiveView(make_controls(), port=0) as view:
         assert urllib.request.urlopen(view.url, timeout=5).status == 200
         port = int(view.url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match="refused"):
@@ -92,7 +113,7 @@ def test_page_is_served_on_this_machine_only_and_costs_nothing_unwatched(capfd):
             start = time.perf_counter()
             view.update(frame, message, [])
             costs.append(time.perf_counter() - start)
-        assert view._text.content == "waiting for frames"
+        assert view._page.text.content == "waiting for frames"
     view.close()
     assert np.median(costs) < 0.0005
     assert capfd.readouterr().out == ""
@@ -108,25 +129,25 @@ def test_watched_page_shows_the_newest_frame():
     }  # fmt: skip
     frame, message, cubes = make_frame(), make_message(), [Cube((0.0, 0.0, 0.5))]
     with (
-        LiveView(port=0) as view,
+        LiveView(make_controls(), port=0) as view,
         client.connect(
             view.url.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"], max_size=None
         ) as browser,
     ):
         browser.send(msgspec.msgpack.encode(camera))
-        assert wait_until(lambda: len(view._server.get_clients()) == 1)
+        assert wait_until(lambda: view._page.watched)
         view.update(frame, message, cubes)
-        assert wait_until(lambda: "frame 7" in view._text.content)
-        assert view._cloud.points.shape == depth_cloud(frame)[0].shape
-        assert (len(view._bones.points), len(view._cubes.points)) == (40, 12)
-        assert [label.text for label in view._labels] == ["right #1  50%", "left #2  50%"]
+        assert wait_until(lambda: "frame 7" in view._page.text.content)
+        assert view._page._cloud.points.shape == depth_cloud(frame).points.shape
+        assert (len(view._page._bones.points), len(view._page._cubes.points)) == (40, 12)
+        assert [label.text for label in view._page._labels] == ["right #1  50%", "left #2  50%"]
         costs = []
         for number in range(8, 40):
             time.sleep(0.01)
             start = time.perf_counter()
             view.update(frame, replace(message, frame=number, hands=()), [])
             costs.append(time.perf_counter() - start)
-        assert wait_until(lambda: "frame 3" in view._text.content)
-        assert not view._bones.visible
-        assert not view._labels[0].visible
+        assert wait_until(lambda: "frame 3" in view._page.text.content)
+        assert not view._page._bones.visible
+        assert not view._page._labels[0].visible
     assert np.median(costs) < 0.002

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from tracker.errors import TrackerError
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
@@ -113,6 +114,7 @@ def _positive(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from tracker.camera import open_camera, open_recorder
+    from tracker.controls import Controls, RecordSwitch
     from tracker.hand_tracker import Tracker, TrackerConfig
     from tracker.loop import View, run
     from tracker.stream.output import JsonLines
@@ -128,17 +130,19 @@ def _run(options: argparse.Namespace) -> int:
         )
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
         publisher = open_things.enter_context(Publisher(options.bind, camera.name))
-        recorder = None
-        if options.record:
-            # A source that waits loses no frame to a slow disk either.
-            recorder = open_recorder(options.record, camera.name, lossless=not camera.live)
-            open_things.enter_context(recorder)
+        # A source that waits loses no frame to a slow disk either.
+        recording = RecordSwitch(
+            lambda path: open_recorder(path, camera.name, lossless=not camera.live),
+            Path(options.record) if options.record else None,
+        )
+        open_things.callback(recording.close)
         output = open_things.enter_context(JsonLines(options.output)) if options.output else None
+        controls = Controls(tracker.config.filter, recording)
         view: View | None = None
         if options.view:
-            from tracker.view import LiveView
+            from tracker.view.live import LiveView
 
-            view = LiveView()
+            view = LiveView(controls)
             open_things.callback(view.close)
         where = "publishing nothing" if publisher.endpoint == "none" else f"publishing on {publisher.endpoint}"
         engine = tracker.engine
@@ -149,8 +153,9 @@ def _run(options: argparse.Namespace) -> int:
             tracker,
             publisher,
             output=output,
-            recorder=recorder,
+            recorder=recording,
             view=view,
+            controls=controls,
             live_line=LiveLine(),
             frames=options.frames,
         )

@@ -104,6 +104,12 @@ class Tracker:
         self._frames = 0
         self.cubes: tuple[Cube, ...] = ()
 
+    def set_filter(self, config: FilterConfig | None) -> None:
+        """Filter the published joints otherwise from the next frame on; None not at all."""
+        self.config = replace(self.config, filter=config)
+        for track in self._tracks:
+            track.set_filter(config)
+
     def close(self) -> None:
         """Give the engine's resources back."""
         self.engine.close()

@@ -55,6 +55,16 @@ class Track:
             self.side = side
             self._filter = OneEuro(self._filter_config) if self._filter_config else None
 
+    def set_filter(self, config: FilterConfig | None) -> None:
+        """Filter otherwise from now on; None not at all. A filter keeps what it remembers, so that nothing jumps."""
+        self._filter_config = config
+        if config is None:
+            self._filter = None
+        elif self._filter is None:
+            self._filter = OneEuro(config)
+        else:
+            self._filter.config = config
+
     def predicted_joints(self, time_ns: int) -> NDArray[np.float32]:
         """Where the joints should be at a capture time, (21, 3) metres, going on at the last speed of the hand."""
         assert self.joints is not None
