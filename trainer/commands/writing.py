@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trainer.commands.arguments import add_data_arguments, positive
 
 if TYPE_CHECKING:
     from trainer.data.sample import SampleSource
+
+
+LINE_SECONDS = 10.0
 
 
 def add_writing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +65,12 @@ def write_with_progress(
     # A process takes seconds to start: a few samples are made sooner without.
     workers = min(options.workers or usable_cores(), -(-missing // PIECE))
     began = time.monotonic()
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=len(source), initial=len(source) - missing, unit="sample", disable=hidden, smoothing=0.05) as bar:
-        write(source, writer, workers, bar.update)
+    there = len(source) - missing
+    if sys.stderr.isatty():
+        with tqdm(total=len(source), initial=there, unit="sample", smoothing=0.05, dynamic_ncols=True) as bar:
+            write(source, writer, workers, bar.update)
+    else:
+        write(source, writer, workers, _lines(len(source), there))
     rate = missing / max(time.monotonic() - began, 1e-9)
     folder = options.output.is_dir()
     size = sum(item.stat().st_size for item in (options.output.iterdir() if folder else [options.output]))
@@ -74,3 +81,21 @@ def write_with_progress(
         said += f"; {len(source) - writer.samples} left out, which held no usable hand"
     print(f"{said}; {rate:.0f} a second" if missing else said)
     return 0
+
+
+def _lines(total: int, there: int) -> Callable[[int], None]:
+    """Progress for a log: a line every LINE_SECONDS."""
+    count, began = there, time.monotonic()
+    said = began
+
+    def more(samples: int) -> None:
+        nonlocal count, said
+        count += samples
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS:
+            said = now
+            rate = (count - there) / (now - began)
+            left = (total - count) / rate / 60
+            print(f"{count} of {total} samples, {rate:.0f} a second, {left:.1f} minutes left", file=sys.stderr)
+
+    return more
