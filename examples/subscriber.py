@@ -3,7 +3,7 @@
     pip install pyzmq msgpack
     python examples/subscriber.py [ENDPOINT] [NUMBER_OF_MESSAGES]
 
-Joints are metres in the frame of reference that `space` names: camera (x right, y down, z forward) or world (z up).
+It imports nothing of the tracker. Joints are metres: in `space` "camera" x right, y down, z forward; in "world" z up.
 """
 
 import contextlib
@@ -13,7 +13,34 @@ import sys
 import msgpack
 import zmq
 
+VERSION = 1
 INDEX_TIP = 8  # hand21: wrist 0, thumb 1-4, index 5-8, middle 9-12, ring 13-16, little 17-20; each ends in its tip
+SILENCE_MS = 3000  # a tracker that runs sends its status every second, whether it sees hands or not
+
+
+def newest_messages(socket):
+    """Map each topic to the newest message that waits; empty if nothing came for SILENCE_MS.
+
+    ZeroMQ's CONFLATE option would keep the newest too, but breaks messages of two parts.
+    """
+    newest = {}
+    while socket.poll(0 if newest else SILENCE_MS):
+        topic, data = socket.recv_multipart()
+        newest[topic] = msgpack.unpackb(data)
+        if newest[topic]["version"] != VERSION:
+            sys.exit(f"protocol version {newest[topic]['version']} arrived, this program reads version {VERSION}")
+    return newest
+
+
+def print_hands(message):
+    for hand in message["hands"]:  # none if no hand is seen
+        x, y, z = hand["joints"][INDEX_TIP]
+        if math.isnan(x):
+            tip = "unknown"
+        else:
+            tip = f"{x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand['joint_tracked'][INDEX_TIP] else 'inferred'}"
+        which = f"{message['camera']} {message['frame']} {hand['side']} #{hand['id']} {hand['confidence']:.2f}"
+        print(f"{which} index tip {tip}", flush=True)
 
 
 def main():
@@ -21,21 +48,21 @@ def main():
     remaining = int(sys.argv[2]) if len(sys.argv) > 2 else math.inf
 
     socket = zmq.Context.instance().socket(zmq.SUB)
+    socket.setsockopt(zmq.MAXMSGSIZE, 1 << 20)  # nothing that a tracker sends comes near
     socket.connect(endpoint)  # the tracker may start later
-    socket.subscribe("hands.")  # "hands.simulated" would take that one camera's messages
+    socket.subscribe("hands.")  # every camera; "hands.simulated" would be that one (and any whose name begins so)
+    socket.subscribe("status.")
 
     while remaining > 0:
-        _topic, data = socket.recv_multipart()
-        message = msgpack.unpackb(data)
-        if message["version"] != 1:
-            sys.exit(f"protocol version {message['version']}, this program reads version 1")
-        for hand in message["hands"]:
-            x, y, z = hand["joints"][INDEX_TIP]
-            if math.isnan(x):  # a joint without an estimate
-                continue
-            seen = "seen" if hand["joint_tracked"][INDEX_TIP] else "inferred"
-            print(f"{message['frame']} {hand['side']} #{hand['id']} {x:+.3f} {y:+.3f} {z:+.3f} m {seen}", flush=True)
-        remaining -= 1
+        newest = newest_messages(socket)
+        if not newest:
+            print(f"silence: no tracker publishes on {endpoint}", file=sys.stderr)
+        for topic, message in newest.items():
+            if topic.startswith(b"hands."):
+                print_hands(message)
+                remaining -= 1
+            elif message["fps"] == 0:
+                print(f"camera {message['camera']} gives no frames", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
-from stream_samples import ANY_PORT, LISTEN, ROOT, make_message, publishing
+from stream_samples import ANY_PORT, LISTEN, ROOT, publishing
 
 from tracker.stream.publisher import Publisher
 
@@ -84,27 +83,3 @@ def test_listen_is_quiet_when_its_reader_leaves():
         errors = listener.stderr.read()
         listener.stderr.close()
         assert (listener.wait(timeout=5), errors) == (0, "")
-
-
-def test_example_subscriber_prints_the_index_fingertips():
-    with Publisher(ANY_PORT, "simulated") as publisher, publishing(publisher):
-        result = subprocess.run(
-            [sys.executable, "-I", str(ROOT / "examples" / "subscriber.py"), publisher.endpoint, "2"],
-            cwd=ROOT / "examples",
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    hand = make_message().hands[0]
-    x, y, z = hand.joints[8]
-    assert len(lines) == 4
-    assert f"right #1 {x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand.joint_tracked[8] else 'inferred'}" in lines[0]
-    assert "left #2" in lines[1]
-
-
-def test_example_subscriber_is_short_and_stands_alone():
-    source = (ROOT / "examples" / "subscriber.py").read_text()
-    assert "tracker." not in source
-    assert len(source.splitlines()) <= 50
