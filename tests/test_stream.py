@@ -19,7 +19,7 @@ from stream_samples import ANY_PORT, LISTEN, ROOT, connect, make_message, make_s
 
 from tracker.errors import StreamError
 from tracker.stream.message import HandsMessage, pack
-from tracker.stream.publisher import QUEUE, Publisher
+from tracker.stream.publisher import Publisher
 from tracker.stream.subscriber import Subscriber
 
 
@@ -161,26 +161,6 @@ def test_foreign_messages_are_stream_errors():
     assert "too long" in first_error([b"hands.x", bytes(100_000)])
 
 
-def test_subscriber_that_never_reads_neither_blocks_the_publisher_nor_grows_it():
-    with Publisher(ANY_PORT, "simulated") as publisher:
-        stuck = connect(publisher)
-        message = make_message()
-        slowest = 0.0
-        for _ in range(20 * QUEUE):
-            start = time.perf_counter()
-            publisher.publish(message)
-            slowest = max(slowest, time.perf_counter() - start)
-        start = time.perf_counter()
-    closing = time.perf_counter() - start
-    received = 0
-    while stuck.receive(0.2) is not None:
-        received += 1
-    stuck.close()
-    assert slowest < 0.2
-    assert closing < 1.0
-    assert received < 15 * QUEUE
-
-
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGSTOP")
 def test_stopped_process_does_not_take_the_stream_from_others():
     with Publisher(ANY_PORT, "simulated") as publisher, connect(publisher) as healthy:
@@ -244,7 +224,7 @@ def test_misspelled_endpoint_is_refused_at_both_ends(endpoint, says):
 
 def test_address_of_another_machine_cannot_be_bound():
     with pytest.raises(StreamError, match="not an address of this machine"):
-        Publisher("tcp://203.0.113.7:5556", "simulated")
+        Publisher("tcp://203.0.113.7:5556", "simulated", insecure=True)
 
 
 def test_port_without_permission_is_explained(monkeypatch):
@@ -265,8 +245,8 @@ def test_endpoint_open_to_the_network_is_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
         Publisher(ANY_PORT, "simulated").close()
         assert caplog.text == ""
-        Publisher("tcp://*:*", "simulated").close()
-    assert "neither encrypted" in caplog.text
+        Publisher("tcp://*:*", "simulated", insecure=True).close()
+    assert "not encrypted" in caplog.text
 
 
 @pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,26 @@ def check_endpoint(endpoint: str) -> str:
 def is_loopback(endpoint: str) -> bool:
     """Whether only programs on this machine can reach the endpoint."""
     match = _TCP.fullmatch(endpoint)
-    return match is None or match["host"] in ("localhost", "[::1]") or match["host"].startswith("127.")
+    if match is None or match["host"] == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(match["host"].strip("[]")).is_loopback
+    except ValueError:
+        return False  # a wildcard, or the name of a network interface
+
+
+def check_exposure(endpoint: str, protected: bool, insecure: bool) -> bool:
+    """Refuse an endpoint that others can reach, unless it is protected by keys or their lack is insisted on.
+
+    Returns whether anybody can listen, which is worth a warning. Raises StreamError that names both ways out.
+    """
+    exposed = not is_loopback(endpoint) and not protected
+    if exposed and not insecure:
+        raise StreamError(
+            f"{endpoint} can be reached from the network: encrypt it with --keys FOLDER, of `python -m tracker keys`, "
+            "or add --insecure to let anyone who can reach it see the hands"
+        )
+    return exposed
 
 
 def is_ipv6(endpoint: str) -> bool:
@@ -54,7 +74,7 @@ def bind_error(endpoint: str, error: zmq.ZMQError) -> StreamError:
     if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
         return StreamError(
             f"{endpoint} is not an address of this machine: use --bind {DEFAULT_ENDPOINT} for this machine only, "
-            "or --bind tcp://*:5556 for every network that it is on"
+            "or --bind tcp://*:5556 --keys FOLDER for every network that it is on"
         )
     if error.errno == errno.EACCES:
         return StreamError(f"{endpoint} needs rights that this user lacks: choose a port from 1024 up, or another path")

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", help="only this camera (default: every camera of the endpoint)")
     parser.add_argument("--json", action="store_true", help="one message per line as JSON, as --output of run writes")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N messages (default: go on until Ctrl-C)")
+    parser.add_argument(
+        "--keys", metavar="FOLDER", help="for a tracker that runs with --keys: a client's folder of `keys`"
+    )
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds of silence")
 
 
@@ -33,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from tracker.stream.subscriber import Subscriber
 
     try:
-        with Subscriber(args.endpoint, args.camera) as subscriber:
+        with Subscriber(args.endpoint, args.camera, keys=args.keys) as subscriber:
             return _print_all(subscriber, args)
     except KeyboardInterrupt:
         return 0
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:
     from tracker.stream.message import to_json_line
+    from tracker.stream.openxr import from_openxr
     from tracker.stream.rates import LatencyWindow
     from tracker.stream.terminal import format_message
 
@@ -64,7 +68,8 @@ def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:
             which = f" of camera {args.camera!r}" if args.camera else ""
             print(
                 f"nothing{which} arrives from {subscriber.endpoint}, still waiting; "
-                "start `python -m tracker run`, or name the endpoint of its --bind",
+                "start `python -m tracker run`, or name the endpoint of its --bind"
+                + ("; or the tracker does not know these keys" if args.keys else "; or it publishes with --keys"),
                 file=sys.stderr,
             )
         limits = [] if warned else [SILENCE_SECONDS - silence]
@@ -76,5 +81,8 @@ def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:
         silent_since, warned = time.monotonic(), False
         window.add(silent_since, message.latency_ms.total)
         seen += 1
-        print(to_json_line(message) if args.json else format_message(message, window.rate(silent_since)), flush=True)
+        if args.json:
+            print(to_json_line(message), flush=True)
+        else:
+            print(format_message(from_openxr(message), window.rate(silent_since)), flush=True)
     return 0

@@ -1,12 +1,14 @@
 """The messages: what they hold, and pure functions to and from MessagePack and JSON.
 
 Floats travel as 32-bit. Keys that a reader does not know are ignored, so that version 1 can gain some.
+What is in a message is defined in definition.py.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,13 +18,13 @@ from numpy.typing import NDArray
 
 from tracker.camera.frame import Side
 from tracker.errors import StreamError
-from tracker.hand.skeleton import BONES, JOINT_COUNT, JOINT_NAMES, SKELETON
-from tracker.stream import fields as read
+from tracker.hand.skeleton import BONES, JOINT_NAMES, SKELETON
+from tracker.stream.definition import HANDS, JOINT_COUNTS, STATUS, VERSION
+from tracker.stream.endpoint import HANDS_TOPIC, STATUS_TOPIC
+from tracker.stream.fields import Choice, Field, Record, shown, unpack_map
 
-VERSION: Final = 1
-MAX_HANDS: Final = 32
-MAX_METRES: Final = 1e4
-"""A coordinate beyond this is a broken message rather than a hand."""
+_VERSION_ONLY: Final = Record({"version": STATUS.fields["version"]})
+_UNKNOWN_SKELETON: Final = Record({"skeleton": Field(Choice(tuple(JOINT_COUNTS)), "Of those that are known.")})
 
 Space = Literal["camera", "world"]
 
@@ -36,6 +38,8 @@ class Hand:
     joints: (21, 3) float32, metres, in the message's space, `hand21` order; NaN where there is no estimate.
     joint_confidence: (21,) float32, 0..1; of joints with confidence p, a share p is within 10 mm.
     joint_tracked: (21,) bool, True where seen in this frame, False where inferred.
+    joint_radii: (26,) float32, metres, from the joint to the skin; only with the skeleton `openxr26`.
+    With `openxr26` there are 26 of everything (see openxr.py).
     """
 
     id: int
@@ -45,10 +49,12 @@ class Hand:
     joints: NDArray[np.float32]
     joint_confidence: NDArray[np.float32]
     joint_tracked: NDArray[np.bool_]
+    joint_radii: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        count = len(self.joints)
         shapes = (self.joints.shape, self.joint_confidence.shape, self.joint_tracked.shape)
-        if shapes != ((JOINT_COUNT, 3), (JOINT_COUNT,), (JOINT_COUNT,)):
+        if count not in JOINT_COUNTS.values() or shapes != ((count, 3), (count,), (count,)):
             raise ValueError(f"joints, their confidence and tracked flags must be (21, 3), (21,), (21,), are {shapes}")
 
 
@@ -132,63 +138,36 @@ def to_json_line(message: HandsMessage | StatusMessage) -> str:
 
 def unpack(data: bytes) -> HandsMessage:
     """A `hands` message from its bytes; raises StreamError, and nothing else, if they are not one."""
-    fields = read.unpack_map(data)
-    _check_version(fields)
-    stages = read.mapping(fields, "latency_ms")
-    hands = tuple(_hand(value) for value in read.sequence(fields, "hands", limit=MAX_HANDS))
+    fields = unpack_map(data)
+    _VERSION_ONLY.read(fields, "a message")
+    skeleton = fields.get("skeleton", SKELETON)
+    # A skeleton that nobody knows is refused by the field itself, with the names of those that are known.
+    record = HANDS[skeleton] if isinstance(skeleton, str) and skeleton in HANDS else _UNKNOWN_SKELETON
+    values = record.read(fields, "a message")
+    hands = tuple(Hand(**hand) for hand in values.pop("hands"))
     if len({hand.id for hand in hands}) != len(hands):
         raise StreamError("two hands of a message have the same id")
-    return HandsMessage(
-        camera=read.text(fields, "camera"),
-        frame=read.integer(fields, "frame"),
-        captured_ns=read.integer(fields, "captured_ns"),
-        published_ns=read.integer(fields, "published_ns"),
-        space=read.choice(fields, "space", ("camera", "world")),
-        unit=read.choice(fields, "unit", ("m",)),
-        skeleton=read.choice(fields, "skeleton", (SKELETON,)),
-        dropped=read.integer(fields, "dropped"),
-        latency_ms=Stages(
-            segment=read.number(stages, "segment"),
-            voxelise=read.number(stages, "voxelise"),
-            network=read.number(stages, "network"),
-            # A difference of wall-clock times: a clock that is set back makes it negative.
-            total=read.number(stages, "total", low=-math.inf),
-        ),
-        hands=hands,
-    )
+    return HandsMessage(hands=hands, latency_ms=Stages(**values.pop("latency_ms")), **values)
 
 
 def unpack_status(data: bytes) -> StatusMessage:
     """A `status` message from its bytes; raises StreamError, and nothing else, if they are not one."""
-    fields = read.unpack_map(data)
-    _check_version(fields)
-    names = read.sequence(fields, "joint_names")
-    if not all(isinstance(name, str) and len(name) <= read.MAX_TEXT for name in names):
-        raise StreamError("field 'joint_names' must hold text only")
-    bones = read.sequence(fields, "bones")
-    for bone in bones:
-        if not (
-            isinstance(bone, list) and len(bone) == 2 and all(type(j) is int and 0 <= j < len(names) for j in bone)
-        ):
-            raise StreamError(f"field 'bones' must hold pairs of joint indices, holds {read.shown(bone)}")
-    latency = read.mapping(fields, "latency_ms")
-    return StatusMessage(
-        camera=read.text(fields, "camera"),
-        model=read.text(fields, "model"),
-        engine=read.text(fields, "engine"),
-        device=read.text(fields, "device"),
-        skeleton=read.text(fields, "skeleton"),
-        joint_names=tuple(names),
-        bones=tuple((parent, child) for parent, child in bones),
-        fps=read.number(fields, "fps"),
-        dropped=read.integer(fields, "dropped"),
-        uptime_s=read.number(fields, "uptime_s"),
-        latency_ms=Percentiles(
-            p50=read.number(latency, "p50", low=-math.inf, unknown=True),
-            p95=read.number(latency, "p95", low=-math.inf, unknown=True),
-            p99=read.number(latency, "p99", low=-math.inf, unknown=True),
-        ),
-    )
+    values = STATUS.read(unpack_map(data), "a message")
+    if any(joint >= len(values["joint_names"]) for bone in values["bones"] for joint in bone):
+        raise StreamError("field 'bones' must hold pairs of joint indices, one is beyond the last joint")
+    return StatusMessage(latency_ms=Percentiles(**values.pop("latency_ms")), **values)
+
+
+def read_parts(parts: Sequence[bytes]) -> HandsMessage | StatusMessage:
+    """The message in the parts that came from a socket: topic and map. Raises StreamError, and nothing else."""
+    if len(parts) != 2:
+        raise StreamError(f"a message of {len(parts)} parts arrived, it must have 2: this is not a hand tracker")
+    topic, data = parts
+    if topic.startswith(STATUS_TOPIC.encode()):
+        return unpack_status(data)
+    if topic.startswith(HANDS_TOPIC.encode()):
+        return unpack(data)
+    raise StreamError(f"a message of the topic {shown(topic)} arrived: this is not a hand tracker")
 
 
 def _hands_map(message: HandsMessage) -> dict[str, Any]:
@@ -214,7 +193,7 @@ def _hands_map(message: HandsMessage) -> dict[str, Any]:
 
 
 def _hand_map(hand: Hand) -> dict[str, Any]:
-    return {
+    fields = {
         "id": int(hand.id),
         "side": hand.side,
         "side_confidence": float(hand.side_confidence),
@@ -223,6 +202,9 @@ def _hand_map(hand: Hand) -> dict[str, Any]:
         "joint_confidence": hand.joint_confidence.tolist(),
         "joint_tracked": hand.joint_tracked.tolist(),
     }
+    if hand.joint_radii is not None:
+        fields["joint_radii"] = hand.joint_radii.tolist()
+    return fields
 
 
 def _status_map(message: StatusMessage) -> dict[str, Any]:
@@ -256,35 +238,3 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _for_json(item) for key, item in value.items()}
     return value
-
-
-def _check_version(fields: dict[str, Any]) -> None:
-    version = read.field(fields, "version")
-    if type(version) is not int or version != VERSION:
-        raise StreamError(
-            f"a message of protocol version {read.shown(version)} arrived, this program reads version {VERSION}: "
-            "install the same version of the tracker on both sides"
-        )
-
-
-def _hand(value: Any) -> Hand:
-    if not isinstance(value, dict):
-        raise StreamError(f"a hand must be a map, is {read.shown(value)}")
-    rows = read.sequence(value, "joints", JOINT_COUNT)
-    if not all(isinstance(row, list) and len(row) == 3 for row in rows):
-        raise StreamError("field 'joints' must hold lists of three numbers")
-    coordinates = [coordinate for row in rows for coordinate in row]
-    tracked = read.sequence(value, "joint_tracked", JOINT_COUNT)
-    if not all(type(flag) is bool for flag in tracked):
-        raise StreamError("field 'joint_tracked' must hold true and false only")
-    return Hand(
-        id=read.integer(value, "id"),
-        side=read.choice(value, "side", ("left", "right")),
-        side_confidence=read.number(value, "side_confidence", high=1.0),
-        confidence=read.number(value, "confidence", high=1.0),
-        joints=read.floats(coordinates, "joints", -MAX_METRES, MAX_METRES, unknown=True).reshape(JOINT_COUNT, 3),
-        joint_confidence=read.floats(
-            read.sequence(value, "joint_confidence", JOINT_COUNT), "joint_confidence", 0.0, 1.0
-        ),
-        joint_tracked=np.array(tracked, np.bool_),
-    )

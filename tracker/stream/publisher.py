@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import TracebackType
 
 import zmq
 
-from tracker.stream.endpoint import HANDS_TOPIC, NONE, STATUS_TOPIC, bind_error, check_endpoint, is_ipv6, is_loopback
+from tracker.errors import StreamError
+from tracker.hand.skeleton import SKELETON
+from tracker.stream.curve import Doorkeeper
+from tracker.stream.definition import JOINT_COUNTS, OPENXR
+from tracker.stream.endpoint import (
+    HANDS_TOPIC,
+    NONE,
+    STATUS_TOPIC,
+    bind_error,
+    check_endpoint,
+    check_exposure,
+    is_ipv6,
+)
+from tracker.stream.keys import read_server_keys
 from tracker.stream.message import HandsMessage, StatusMessage, pack
+from tracker.stream.openxr import to_openxr, to_openxr_status
 
 log = logging.getLogger(__name__)
 
@@ -23,49 +38,72 @@ MAX_REQUEST = 4096
 class Publisher:
     """Publishes on an endpoint, or nothing at all on the endpoint "none". Use it in a `with` block or call `close`.
 
+    skeleton: `hand21`, or `openxr26` to publish OpenXR's joints. keys: the server's folder of `python -m tracker keys`;
+    only its clients can listen then, encrypted. insecure: publish plainly on an address that others can reach.
     endpoint: where it is bound, with the real port number if the port asked for was `*`; "none" if nowhere.
-    Raises StreamError if the endpoint is misspelled, taken or forbidden.
+    Raises StreamError if the endpoint is misspelled, taken, forbidden, or open to others without keys.
     """
 
-    def __init__(self, endpoint: str, camera: str) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        camera: str,
+        *,
+        skeleton: str = SKELETON,
+        keys: str | Path | None = None,
+        insecure: bool = False,
+    ) -> None:
+        if skeleton not in JOINT_COUNTS:
+            raise StreamError(f"skeleton {skeleton!r} is not known: choose one of {', '.join(JOINT_COUNTS)}")
+        self._openxr = skeleton == OPENXR
         self._hands_topic = (HANDS_TOPIC + camera).encode("utf-8", "replace")
         self._status_topic = (STATUS_TOPIC + camera).encode("utf-8", "replace")
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._doorkeeper: Doorkeeper | None = None
         self.endpoint = endpoint
         if endpoint == NONE:
             return
         check_endpoint(endpoint)
+        server_keys = None if keys is None else read_server_keys(keys)
+        exposed = check_exposure(endpoint, server_keys is not None, insecure)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, QUEUE)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST)
         self._socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+        # A subscriber whose machine vanished is noticed by the system, and forgotten.
+        self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        if server_keys is not None:
+            self._doorkeeper = Doorkeeper(self._context, server_keys)
+            self._doorkeeper.protect(self._socket)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
             raise bind_error(endpoint, error) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        if not is_loopback(endpoint):
+        if exposed:
             log.warning(
-                "%s can be reached from the network, and the stream is neither encrypted nor protected by a password: "
+                "warning: %s can be reached from the network and is not encrypted: "
                 "anyone who can reach it sees the hands",
                 self.endpoint,
             )
 
     def publish(self, message: HandsMessage) -> None:
         """Send the hands of a frame. Never waits: a subscriber that is too far behind misses the message."""
-        self._send(self._hands_topic, message)
+        self._send(self._hands_topic, to_openxr(message) if self._openxr else message)
 
     def status(self, status: StatusMessage) -> None:
         """Send the once-a-second status. Never waits."""
-        self._send(self._status_topic, status)
+        self._send(self._status_topic, to_openxr_status(status) if self._openxr else status)
 
     def close(self) -> None:
         """Let the last messages leave, for at most LINGER_MS, and free the endpoint. Safe to call twice."""
         if self._context is not None:
             self._socket.close()
+            if self._doorkeeper is not None:
+                self._doorkeeper.close()
             self._context.term()
             self._context = None
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import zmq
 
 from tracker.errors import StreamError
+from tracker.stream.curve import use_client_keys
 from tracker.stream.endpoint import (
     DEFAULT_ENDPOINT,
     HANDS_TOPIC,
@@ -17,80 +23,115 @@ from tracker.stream.endpoint import (
     connect_error,
     is_ipv6,
 )
-from tracker.stream.message import HandsMessage, StatusMessage, unpack, unpack_status
+from tracker.stream.fields import MAX_BYTES
+from tracker.stream.keys import read_client_keys
+from tracker.stream.message import HandsMessage, StatusMessage, read_parts
 
-QUEUE = 1000
-MAX_WIRE_BYTES = 1 << 20
-"""A longer message ends the connection before it takes memory."""
-REFILL_MS = 2
-"""The socket's thread refills an emptied queue from the network well within this time."""
+QUEUE: Final = 1000
+"""Messages kept for a program that is behind (about 1 MB); the oldest are dropped first."""
+MAX_WIRE_BYTES: Final = 2 * MAX_BYTES
+"""A longer part ends the connection before it takes memory."""
+ALIVE_SECONDS: Final = 3.0
+"""A tracker says how it is once a second; after this long without a word it is taken for gone."""
+MAX_CAMERAS: Final = 256
+_GRACE_SECONDS: Final = 0.2
+_HEARTBEAT_MS: Final = 2000
+_SLICE_SECONDS: Final = 0.5
 
 
 class Subscriber:
-    """Receives what a tracker publishes. Use it in a `with` block or call `close`; from one thread at a time.
+    """Receives what a tracker publishes. Use it in a `with` block or call `close`; any thread may call it.
 
     camera: only that camera's messages; None takes those of every camera.
-    status: the newest status message so far, None before the first; kept up to date while messages are received.
-    The publisher may start later than the subscriber and may restart. Raises StreamError for a misspelled endpoint.
+    keys: the client's folder of `python -m tracker keys`, for a tracker that publishes with keys.
+    status, statuses: the newest status message so far, None before the first; and of each camera, by name.
+    The tracker may start later than the subscriber and may restart. A thread takes the messages off the network as they
+    come, so that a program which reads seldom finds the newest ones. Raises StreamError for a misspelled endpoint.
     """
 
-    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, camera: str | None = None) -> None:
+    def __init__(
+        self, endpoint: str = DEFAULT_ENDPOINT, camera: str | None = None, *, keys: str | Path | None = None
+    ) -> None:
         self.endpoint = check_endpoint(endpoint)
+        self.statuses: dict[str, StatusMessage] = {}
         self.status: StatusMessage | None = None
-        self._closed = False
         name = b"" if camera is None else camera.encode("utf-8", "replace")
         self._topics = (HANDS_TOPIC.encode() + name, STATUS_TOPIC.encode() + name)
         self._exact = camera is not None
+        self._waiting: deque[list[bytes] | StreamError] = deque(maxlen=QUEUE)
+        self._fresh = False
+        self._heard = -math.inf
+        self._closed = False
+        self._changed = threading.Condition()
+        client_keys = None if keys is None else read_client_keys(keys)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RCVHWM, QUEUE)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
-        self._socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+        socket = self._context.socket(zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, QUEUE)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
+        socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
+        # A tracker that vanished without a goodbye (power, cable) is noticed, and connected to again when it is back.
+        socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        if client_keys is not None:
+            use_client_keys(socket, client_keys)
         for topic in self._topics:
-            self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+            socket.setsockopt(zmq.SUBSCRIBE, topic)
         try:
-            self._socket.connect(endpoint)
+            socket.connect(endpoint)
         except zmq.ZMQError as error:
-            self.close()
+            self._closed = True
+            socket.close()
+            self._context.term()
             raise connect_error(endpoint, error) from error
+        self._thread = threading.Thread(target=self._receive_all, args=(socket,), name="subscriber", daemon=True)
+        self._thread.start()
 
     def receive(self, timeout: float | None = None) -> HandsMessage | None:
         """The next message, or None if none came within `timeout` seconds (None waits for ever).
 
         Raises StreamError for a message of another protocol version or a broken one; the next call goes on after it.
         """
-        data = self._next(timeout)
-        return None if data is None else unpack(data)
+        with self._changed:
+            self._wait(lambda: bool(self._waiting), timeout)
+            item = self._waiting.popleft() if self._waiting else None
+        return _read(item)
 
     def latest(self, timeout: float | None = None) -> HandsMessage | None:
         """The newest message, older ones that wait are skipped; otherwise as `receive`.
 
-        For programs that draw at a pace of their own.
+        For programs that draw at a pace of their own. Each message is handed out once.
         """
-        newest = self._next(timeout)
-        if newest is None:
-            return None
-        skipped = 0
-        # After a long pause more waits in the network than the queue holds: give it the time to come in.
-        while (
-            skipped < 100 * QUEUE and (data := self._next(0 if skipped < QUEUE // 2 else REFILL_MS / 1000)) is not None
-        ):
-            newest = data
-            skipped += 1
-        return unpack(newest)
+        with self._changed:
+            if self._wait(lambda: bool(self._waiting), timeout):
+                # More may be on its way from the network, as after the program was stopped: not long, but old.
+                self._wait(lambda: self._fresh, _GRACE_SECONDS)
+            item = self._waiting.pop() if self._waiting else None
+            self._waiting.clear()
+        return _read(item)
+
+    def is_alive(self, within: float = ALIVE_SECONDS) -> bool:
+        """Whether a tracker was heard in the last `within` seconds; it sends its status once a second at least."""
+        return time.monotonic() - self._heard <= within
 
     def __iter__(self) -> Iterator[HandsMessage]:
-        """Every message, for ever; waits as long as none comes."""
-        while (message := self.receive()) is not None:
-            yield message
+        """Every message, until the subscriber is closed; waits as long as none comes."""
+        return self
+
+    def __next__(self) -> HandsMessage:
+        """The next message; raises as `receive` does, and can be asked again after that."""
+        if not self._closed and (message := self.receive()) is not None:
+            return message
+        raise StopIteration
 
     def close(self) -> None:
-        """Disconnect. Safe to call twice."""
-        if not self._closed:
+        """Disconnect; whoever waits for a message in another thread gets None. Safe to call twice."""
+        with self._changed:
+            if self._closed:
+                return
             self._closed = True
-            self._socket.close()
-            self._context.term()
+            self._changed.notify_all()
+        self._context.term()  # makes the thread close its socket, and waits for that
+        self._thread.join()
 
     def __enter__(self) -> Subscriber:
         return self
@@ -100,20 +141,70 @@ class Subscriber:
     ) -> None:
         self.close()
 
-    def _next(self, timeout: float | None) -> bytes | None:
-        """The bytes of the next `hands` message; a `status` on the way is kept in `self.status`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            wait_ms = None if deadline is None else max(0, round((deadline - time.monotonic()) * 1000))
-            if not self._socket.poll(wait_ms):
-                return None
-            parts = self._socket.recv_multipart()
-            if len(parts) != 2:
-                raise StreamError(f"{self.endpoint} sends messages of {len(parts)} parts: it is not a hand tracker")
-            topic, data = parts
-            if self._exact and topic not in self._topics:
-                continue  # Topics are prefixes: who asks for camera "1" is sent those of camera "12" as well.
-            if topic.startswith(STATUS_TOPIC.encode()):
-                self.status = unpack_status(data)
-            else:
-                return data
+    def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait, with the condition held, until `ready`; whether it is. Raises StreamError if already closed."""
+        if self._closed:
+            raise StreamError("this subscriber is closed: make another one")
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not (ready() or self._closed):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            # In slices: on Windows a wait without an end cannot be ended by Ctrl-C.
+            self._changed.wait(min(left, _SLICE_SECONDS))
+        return ready()
+
+    def _receive_all(self, socket: zmq.Socket[bytes]) -> None:
+        """The thread: take everything off the network, keep the newest."""
+        burst = 0
+        try:
+            while True:
+                if not socket.poll(0):
+                    with self._changed:
+                        # After a burst as long as the queues are, the tracker may have dropped newer messages than
+                        # those: then only the next one is certainly new.
+                        self._fresh = burst < QUEUE
+                        self._changed.notify_all()
+                    burst = 0
+                    socket.poll()
+                parts = socket.recv_multipart()
+                burst += 1
+                item = self._taken(parts)
+                with self._changed:
+                    self._fresh = False
+                    if item is not None:
+                        self._waiting.append(item)
+                        self._changed.notify_all()
+        except zmq.ContextTerminated:
+            pass
+        finally:
+            socket.close()
+
+    def _taken(self, parts: list[bytes]) -> list[bytes] | StreamError | None:
+        """What to hand to the program: a message to be read, an error to be raised, or nothing."""
+        if len(parts) == 2 and self._exact and parts[0] not in self._topics:
+            return None  # Topics are prefixes: who asks for camera "1" is sent those of camera "12" as well.
+        if len(parts) != 2 or len(parts[1]) > MAX_BYTES or parts[0].startswith(STATUS_TOPIC.encode()):
+            # Read at once: it is a status, or too long to be kept waiting.
+            try:
+                message = read_parts(parts)
+            except StreamError as error:
+                return error
+            assert isinstance(message, StatusMessage)
+            if message.camera in self.statuses or len(self.statuses) < MAX_CAMERAS:
+                self.statuses[message.camera] = message
+            self.status = message
+            self._heard = time.monotonic()
+            return None
+        self._heard = time.monotonic()
+        return parts
+
+
+def _read(item: list[bytes] | StreamError | None) -> HandsMessage | None:
+    if isinstance(item, StreamError):
+        raise item
+    if item is None:
+        return None
+    message = read_parts(item)
+    assert isinstance(message, HandsMessage)
+    return message

@@ -1,0 +1,66 @@
+"""CURVE on sockets: encryption, and a doorkeeper that lets in only the clients that are known."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from tracker.errors import StreamError
+from tracker.stream.keys import ClientKeys, ServerKeys
+
+if TYPE_CHECKING:
+    Context = zmq.Context[zmq.Socket[bytes]]
+    Socket = zmq.Socket[bytes]
+
+log = logging.getLogger(__name__)
+
+_DOMAIN: Final = "hands"
+
+
+class Doorkeeper:
+    """Answers a context's sockets whether a client may come in. One per context; close it after its sockets.
+
+    Clients with another key, with none, or with another server's key get nothing; they do not disturb the others.
+    """
+
+    def __init__(self, context: Context, keys: ServerKeys) -> None:
+        self._keys = keys
+        self._warned = False
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(_DOMAIN, self)
+
+    def protect(self, socket: Socket) -> None:
+        """Make a socket, before it is bound, refuse everyone who is not known."""
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self._keys.own.secret)
+        # Without a doorkeeper, libzmq would let in everyone who has the server's public key; so it must insist on one.
+        socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether the client with this public key may come in; called by the authenticator's thread."""
+        try:
+            known = self._keys.knows(key)
+        except (StreamError, OSError) as error:  # an exception would end the thread, and shut everyone out
+            log.warning("a client is refused: %s", error)
+            return False
+        if not known and not self._warned:
+            self._warned = True  # once: a client tries again ten times a second
+            log.warning("a client whose key is not in %s is refused", self._keys.clients)
+        return known
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._authenticator.stop()
+
+
+def use_client_keys(socket: Socket, keys: ClientKeys) -> None:
+    """Make a socket, before it is connected, talk only to the server with the right key, encrypted."""
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
