@@ -15,7 +15,7 @@ from pathlib import Path
 from tracker.errors import TrackerError
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
 
-COMMANDS = ("run", "listen", "cameras", "export", "draw")
+COMMANDS = ("run", "listen", "proxy", "keys", "cameras", "export", "draw")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--hands", type=_positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
+    run.add_argument(
+        "--skeleton",
+        choices=("hand21", "openxr26"),
+        default="hand21",
+        help="joints to publish: our 21, or OpenXR's 26 made of them (default: %(default)s)",
+    )
+    from tracker.stream import keys_command, proxy_command
+
+    proxy_command.add_security_arguments(run)
     run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines")
     run.add_argument("--record", metavar="PATH", help="write the depth: a folder, or a file ending in .h5")
     run.add_argument("--view", action="store_true", help="live view in the browser")
@@ -65,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
 
     listener.add_arguments(listen)
     listen.set_defaults(action=listener.run)
+
+    proxy = commands.add_parser("proxy", help="several trackers on one endpoint")
+    proxy_command.add_arguments(proxy)
+    proxy.set_defaults(action=proxy_command.run)
+
+    keys = commands.add_parser("keys", help="make the keys of a stream that crosses the network")
+    keys_command.add_arguments(keys)
+    keys.set_defaults(action=keys_command.run)
 
     cameras = commands.add_parser("cameras", help="list the cameras that are plugged in")
     cameras.set_defaults(action=_cameras)
@@ -129,7 +146,15 @@ def _run(options: argparse.Namespace) -> int:
             Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands))
         )
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
-        publisher = open_things.enter_context(Publisher(options.bind, camera.name))
+        publisher = open_things.enter_context(
+            Publisher(
+                options.bind,
+                camera.name,
+                skeleton=options.skeleton,
+                keys=options.keys,
+                insecure=options.insecure,
+            )
+        )
         # A source that waits loses no frame to a slow disk either.
         recording = RecordSwitch(
             lambda path: open_recorder(path, camera.name, lossless=not camera.live),
