@@ -18,7 +18,7 @@ from tracker.errors import StreamError
 from tracker.stream.message import Percentiles
 from tracker.stream.output import JsonLines
 from tracker.stream.rates import LatencyHistogram, LatencyWindow, Rate
-from tracker.stream.terminal import LiveLine, Summary, format_live, format_message, format_palm
+from tracker.stream.terminal import format_message, format_palm
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = Rate(29.5, Percentiles(10.5, 12.25, math.nan))
@@ -139,69 +139,6 @@ def test_histogram_takes_impossible_latencies():
     assert histogram.percentiles().p50 == pytest.approx(0.01, rel=0.01)
     histogram.add(1e9)
     assert histogram.percentiles().p99 == pytest.approx(1e5, rel=0.02)
-
-
-def test_live_text():
-    assert format_live(make_message(), RATE) == (
-        "frame 7  29.5 fps  latency 10.5 ms (p95 12.2)  dropped 3  right #1, left #2"
-    )
-    assert format_live(make_message(hands=0), RATE).endswith("no hands")
-    assert "latency - ms" in format_live(make_message(), Rate(0.0, Percentiles(math.nan, math.nan, math.nan)))
-
-
-class FakeTerminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_live_line_is_rewritten_in_place_on_a_terminal():
-    stream = FakeTerminal()
-    line = LiveLine(stream)
-    window = LatencyWindow()
-    line.update(0.0, make_message(frame=1), window)
-    line.update(0.01, make_message(frame=2), window)
-    line.update(0.2, make_message(frame=3, hands=0), window)
-    line.close()
-    line.close()
-    text = stream.getvalue()
-    assert text.count("\n") == 1
-    assert text.endswith("\n")
-    _, first, second = text.rstrip("\n").split("\r")
-    assert first.startswith("frame 1 ")
-    assert second.startswith("frame 3 ")
-    assert len(second) == len(first)  # What the longer line left behind is wiped out.
-
-
-def test_live_line_fits_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
-    stream = FakeTerminal()
-    LiveLine(stream).update(0.0, make_message(), LatencyWindow())
-    assert len(stream.getvalue().lstrip("\r")) == 39
-
-
-def test_live_line_is_a_plain_line_now_and_then_in_a_log():
-    stream = io.StringIO()
-    line = LiveLine(stream)
-    for i in range(300):
-        line.update(i / 30, make_message(frame=i), LatencyWindow())
-    line.close()
-    assert [text.split()[1] for text in stream.getvalue().splitlines()] == ["0", "150"]
-    assert "\r" not in stream.getvalue()
-
-
-def test_summary():
-    summary = Summary()
-    for frame in range(10):
-        summary.add(make_message(frame=frame, hands=frame % 2))
-    text = summary.text(seconds=2.0)
-    assert text.startswith("10 frames in 2.0 s (5.0 fps), hands in 5 of them, 3 dropped, latency 10.")
-    assert text.endswith("ms (p50 / p95 / p99)")
-
-
-def test_summary_of_a_run_without_frames():
-    assert Summary().text(0.0) == (
-        "0 frames in 0.0 s (0.0 fps), hands in 0 of them, 0 dropped, latency - / - / - ms (p50 / p95 / p99)"
-    )
 
 
 def test_listen_line_gives_the_middle_of_the_palm_from_the_joints_that_are_known():

@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tracker.errors import TrackerError
+from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
 
-COMMANDS = ("run", "listen", "proxy", "keys", "cameras", "export", "draw")
+COMMANDS = ("run", "listen", "proxy", "keys", "cameras", "export", "draw", "convert", "compare", "csv", "ply", "show")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("tracker").setLevel(logging.INFO)
     try:
         options = _parser().parse_args(words)
+        _set_up_logging(getattr(options, "quiet", False), getattr(options, "verbose", False))
         return int(options.action(options))
     except TrackerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{paint('error:', RED) if has_colors(sys.stderr) else 'error:'} {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader (`head`, say) has seen enough. Python flushes at exit and would complain once more.
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--view", action="store_true", help="live view in the browser")
     run.add_argument("--frames", type=_positive, metavar="N", help="stop after N frames")
     run.add_argument("--realtime", action="store_true", help="play a recording at its own pace, dropping frames")
+    add_verbosity_arguments(run)
     run.set_defaults(action=_run)
 
     listen = commands.add_parser("listen", help="print what a tracker publishes")
@@ -101,6 +102,19 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--columns", type=_positive, default=4, metavar="N", help="pictures in a row (default: 4)")
     draw.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
     draw.set_defaults(action=_draw)
+
+    from tracker import cloud_ply, compare, convert, joints_csv, show
+
+    for name, module, purpose in (
+        ("convert", convert, "write a recording (.bag, .db3, .h5, folder) as a folder or an .h5 file"),
+        ("compare", compare, "tell how two runs over the same frames differ"),
+        ("csv", joints_csv, "write the joints of messages as a table"),
+        ("ply", cloud_ply, "write the points of a recorded frame, and its hands"),
+        ("show", show, "a window with the points and hands of a recording (needs the extra open3d)"),
+    ):
+        command = commands.add_parser(name, help=purpose)
+        module.add_arguments(command)
+        command.set_defaults(action=module.run)
     return parser
 
 
@@ -121,6 +135,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", help="auto | torch | compile | openvino | tensorrt (default: the fastest)"
     )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
+
+
+def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--quiet` or `--verbose`."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--quiet", action="store_true", help="print errors only")
+    either.add_argument("--verbose", action="store_true", help="print the time of each stage and what is used")
+
+
+def _set_up_logging(quiet: bool, verbose: bool) -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s", stream=sys.stderr)
+    logging.getLogger().setLevel(logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("tracker").setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def _positive(text: str) -> int:
@@ -171,7 +198,8 @@ def _run(options: argparse.Namespace) -> int:
             open_things.callback(view.close)
         where = "publishing nothing" if publisher.endpoint == "none" else f"publishing on {publisher.endpoint}"
         engine = tracker.engine
-        print(f"{camera.name}: {tracker.model} on {engine.name} ({engine.device}), {where}", file=sys.stderr)
+        if not options.quiet:
+            print(f"{camera.name}: {tracker.model} on {engine.name} ({engine.device}), {where}", file=sys.stderr)
         started = time.monotonic()
         summary = run(
             camera,
@@ -181,10 +209,11 @@ def _run(options: argparse.Namespace) -> int:
             recorder=recording,
             view=view,
             controls=controls,
-            live_line=LiveLine(),
+            live_line=None if options.quiet else LiveLine(stages=options.verbose),
             frames=options.frames,
         )
-        print(summary.text(time.monotonic() - started), file=sys.stderr)
+        if not options.quiet:
+            print(summary.text(time.monotonic() - started, stages=options.verbose), file=sys.stderr)
     return 0
 
 

@@ -88,6 +88,8 @@ def run(
                 silent = False
                 if frame is None:
                     break
+                if summary.frames == 0:
+                    log.debug("%s", _details(frame, camera, tracker))
                 message = tracker.track(frame, camera.name, camera.dropped)
                 publisher.publish(message)
                 if recorder is not None:
@@ -128,3 +130,15 @@ def _publish_status(
         )
     )
     return now + STATUS_SECONDS
+
+
+def _details(frame: DepthFrame, camera: Camera, tracker: Tracker) -> str:
+    """The camera and the engine, for those who look for the reason of something."""
+    k, engine = frame.intrinsics, tracker.engine
+    pace = "live: frames that come too fast are dropped" if camera.live else "every frame is tracked"
+    return (
+        f"camera {camera.name}: {k.width}x{k.height}, fx {k.fx:.1f}, fy {k.fy:.1f}, cx {k.cx:.1f}, cy {k.cy:.1f}, "
+        f"{frame.depth_scale * 1e3:.4g} mm a step, {pace}; "
+        f"engine {engine.name} on {engine.device}: {engine.size}^3 voxels of a cube of {tracker.edge:.2f} m, "
+        f"up to {engine.max_batch} cubes at once"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +47,9 @@ def convert(network: HandNetwork) -> openvino.Model:
         warnings.simplefilter("ignore")  # tracing is deprecated, and warns of shapes that are constant here
         # Traced here because the converter's own tracing checks itself, which takes three times as long.
         traced = torch.jit.trace(folded(network), example, check_trace=False)
-        model = ov.convert_model(traced, example_input=example, input=[-1, size, size, size])
+        # It prints a report if the command line of this program, whatever it is, has --verbose.
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = ov.convert_model(traced, example_input=example, input=[-1, size, size, size])
     model.inputs[0].set_names({"occupancy"})
     for output, name in zip(model.outputs, ("joints", "presence")):
         output.set_names({name})
