@@ -108,8 +108,11 @@ def _turn(key: Tensor, most: float) -> Tensor:
 def _move(points: Tensor, sample: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """Every point by the matrix and the shift of its sample, (P, 3)."""
     x, y, z = (points[:, axis, None] for axis in range(3))
-    each = matrix[sample]
-    return torch.addcmul(torch.addcmul(torch.addcmul(shift[sample], x, each[:, 0]), y, each[:, 1]), z, each[:, 2])
+    # index_select: plain indexing takes half as long again on the CPU.
+    moved, each = shift.index_select(0, sample), matrix.index_select(0, sample)
+    for coordinate, row in zip((x, y, z), each.unbind(1)):
+        moved.addcmul_(coordinate, row)
+    return moved
 
 
 def _point_keys(key: Tensor, batch: Batch) -> Tensor:

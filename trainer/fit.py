@@ -197,7 +197,7 @@ class Fit:
             for key, now in self._identity().items():
                 if found["identity"][key] != now:
                     raise DataError(
-                        f"the run in {self.output} has another {key} ({found['settings'][key]}, not {now}): resume it "
+                        f"the run in {self.output} has another {key} ({found['identity'][key]}, not {now}): resume it "
                         f"with its own, or start in another folder with --init {self.output}/last.safetensors"
                     )
             self.module.load_state_dict(found["model"])
@@ -285,6 +285,7 @@ class Fit:
         network: torch.nn.Module = self.module
         if self.world.size > 1:
             # Statistics are shared already, so the copies never differ.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             network = DistributedDataParallel(network, broadcast_buffers=False)
             # Gradients of 1^3 convolutions come in either of two layouts, which are the same bytes.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)

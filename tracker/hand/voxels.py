@@ -24,11 +24,11 @@ def voxelise(points: Tensor, sample: Tensor, batch: int, size: int, out: Tensor 
     out: (batch, size, size, size) uint8 to write into; allocated if None.
     Returns (batch, size, size, size) uint8, axes x y z, 1 where at least one point lies in the voxel.
     """
-    x, y, z = voxel_index(points, size).unbind(dim=1)
-    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size) & (z >= 0) & (z < size)
+    x, y, z = voxel_index(points.t(), size)
+    inside = (torch.minimum(torch.minimum(x, y), z) >= 0) & (torch.maximum(torch.maximum(x, y), z) < size)
     flat = ((sample * size + x) * size + y) * size + z
     if out is None:
-        # Points outside mark a spare cell at the end: leaving them out would make a GPU wait to learn how many they are.
+        # Points outside mark a spare cell at the end: a GPU would have to be waited for to leave them out.
         cells = batch * size**3
         room = torch.zeros(cells + 1, dtype=torch.uint8, device=points.device)
         room.index_fill_(0, flat.masked_fill(~inside, cells), 1)

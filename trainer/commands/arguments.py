@@ -59,9 +59,12 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        raise DataError(f"--device {name!r} is none: use auto, cpu, cuda or cuda:N") from error
+    # Nothing is allocated to try it: that would take memory of a GPU that other processes use.
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
+        raise DataError(f"--device {name} cannot be used: torch {torch.__version__} finds {count} GPUs here")
     return device
 
 

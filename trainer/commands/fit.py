@@ -108,25 +108,27 @@ def run(options: argparse.Namespace) -> int:
         except torch.OutOfMemoryError as error:
             raise DataError("the GPU has not enough memory: try a lower --batch-size, or more GPUs") from error
         except KeyboardInterrupt:
-            if world.main:
-                print(f"stopped; --resume goes on from the checkpoint in {options.output}", file=sys.stderr)
+            if world.main and (options.output / "checkpoint.pt").exists():
+                print(f"--resume goes on from the checkpoint in {options.output}", file=sys.stderr)
             raise
     return 0
 
 
 def _train(options: argparse.Namespace, world: World) -> None:
     from tracker.network.weights import find_weights
+    from trainer.distributed import SharedError
     from trainer.fit import Fit
     from trainer.recipes import RECIPES, loss_config
 
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     there = world.share((options.output / "checkpoint.pt").exists() if world.main else False)
     if there and not (options.resume or restarted):
-        raise DataError(f"{options.output} holds a run already: go on with --resume, or give another folder")
+        raise SharedError(f"{options.output} holds a run already: go on with --resume, or give another folder")
     recipe = RECIPES[options.recipe]
-    config = _config(recipe.fit, options, world)
-    train, dev = world.together(lambda: _open(options, config.seed))
+    seed = recipe.fit.seed if options.seed is None else options.seed
+    train, dev = world.together(lambda: _open(options, seed))
     network = _network(options, train)
+    config = _config(recipe.fit, options, world, network)
     augmentation, augmentation_name = _augmentation(options, train)
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
     origin: dict[str, Any] = {**seen, "init": options.init}
@@ -237,7 +239,7 @@ def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Aug
     return replace(how, **{key: value for key, value in asked.items() if value is not None}), name
 
 
-def _config(fit: FitConfig, options: argparse.Namespace, world: World) -> FitConfig:
+def _config(fit: FitConfig, options: argparse.Namespace, world: World, network: V2VConfig) -> FitConfig:
     from dataclasses import fields, replace
 
     import torch
@@ -249,7 +251,8 @@ def _config(fit: FitConfig, options: argparse.Namespace, world: World) -> FitCon
     }
     if "workers" not in asked and world.device.type == "cuda":
         asked["workers"] = max(1, min(8, torch.get_num_threads() - 1))
-    fits = world.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # On 2^3 voxels, where grids of 16^3 end, oneDNN's bfloat16 weight gradients are now and then not a number.
+    fits = world.device.type == "cuda" or (torch.ops.mkldnn._is_mkldnn_bf16_supported() and network.input_size > 16)
     bf16 = fit.bf16 and fits if options.precision == "auto" else options.precision == "bf16"
     return replace(fit, **asked, bf16=bf16)
 

@@ -23,15 +23,19 @@ AHEAD = 4
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C does nothing here, and nothing ever in processes that are started here: it is for this process alone."""
+    """Ctrl-C and SIGTERM do nothing here, and nothing ever in processes that are started here.
+
+    Terminals and launchers send them to whole groups of processes, but only the one that trains knows what to do.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Plan:

@@ -278,6 +278,8 @@ class PackedSamples:
             used += len(octrees)
             parts.append(part)
         tensors = {"stream": stream[:used], **join(parts)}
+        self.others = float(1 - tensors["presence"].mean())
+        """Share of the cubes that hold no hand."""
         self._names = tensors.pop("names").tobytes()
         self._name_offsets = tensors.pop("name_offsets")
         self._tensors = {name: torch.from_numpy(tensor).to(device or "cpu") for name, tensor in tensors.items()}
