@@ -1,0 +1,236 @@
+"""Whole runs from the command line: killed, resumed, shared by several processes, stopped by what goes wrong."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from trainer_samples import write_h5
+
+from tracker.network.weights import find_weights, load_weights
+from trainer.checkpoint import load_checkpoint
+from trainer.event_log import read_log
+
+CPU = torch.device("cpu")
+KILLS = 20
+
+
+def words(train, output, *more):
+    """A command that trains a small network, without anything that is not the same each time."""
+    return [
+        *("-m", "trainer", "fit", str(train), str(output), "--input-size", "16", "--precision", "f32"),
+        *("--device", "cpu", "--batch-size", "4", "--learning-rate", "0.003", *more),
+    ]
+
+
+def environment(**more):
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def run(arguments, **more):
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment(), capture_output=True, text=True, timeout=250, **more
+    )
+
+
+def train_losses(folder):
+    return {event["step"]: event["loss"] for event in read_log(folder / "log.jsonl") if event["event"] == "train"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "train.h5"
+    write_h5(path, count=50, joints=5)
+    return path
+
+
+class Nursery:
+    """Starts trainers quickly: a process that has imported everything and forks one whenever asked to.
+
+    Importing torch takes seconds, and twenty-odd runs are started.
+    """
+
+    CODE = """
+import os, sys
+import trainer.fit, trainer.commands.fit
+from trainer.cli import main
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        sys.argv[1:] = line.split()
+        status = 1
+        try:
+            status = main()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.CODE], env=environment(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def start(self, arguments):
+        self.process.stdin.write(" ".join(arguments[2:]) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        """The wait status of the trainer that was started last."""
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def nursery():
+    made = Nursery()
+    yield made
+    made.close()
+
+
+def changed(path, begun, seconds=30):
+    """Wait until a file is newer than it was; False if it stays as it is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if path.exists() and path.stat().st_mtime_ns > begun:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@pytest.mark.timeout(600)
+def test_a_run_that_is_killed_twenty_times_ends_as_an_undisturbed_one(tmp_path, data, nursery):
+    more = ["--epochs", "64", "--workers", "0", "--checkpoint-minutes", "0.005"]
+    nursery.start(words(data, tmp_path / "whole", *more))
+    assert nursery.wait() == 0
+    assert load_checkpoint(tmp_path / "whole", CPU)["state"]["step"] == 800
+
+    folder = tmp_path / "killed"
+    checkpoint = folder / "checkpoint.pt"
+    chance = random.Random(0)
+    reached = []
+    for life in range(KILLS):
+        begun = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        trainer = nursery.start(words(data, folder, *more, *(["--resume"] if checkpoint.exists() else [])))
+        # Killed at any moment: one in four while it starts, the others while it trains or writes what it has.
+        if life % 4 != 3:
+            assert changed(checkpoint, begun)
+        time.sleep(chance.uniform(0, 0.4))
+        os.kill(trainer, signal.SIGKILL)
+        assert os.WIFSIGNALED(nursery.wait())
+        if checkpoint.exists():
+            reached.append(load_checkpoint(folder, CPU)["state"]["step"])  # whole, whenever it was killed
+    assert reached == sorted(reached)
+    assert len(set(reached)) > KILLS // 2
+    assert reached[-1] < 800
+    nursery.start(words(data, folder, *more, "--resume"))
+    assert nursery.wait() == 0
+
+    assert train_losses(folder) == train_losses(tmp_path / "whole")
+    assert len(train_losses(folder)) == 40
+    whole = load_weights(tmp_path / "whole" / "last.safetensors").v2v.state_dict()
+    for name, tensor in load_weights(folder / "last.safetensors").v2v.state_dict().items():
+        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=0, msg=name)
+    card = json.loads((folder / "last.json").read_text())
+    assert (card["steps"], card["samples_seen"], card["data"]) == (800, 3200, "train.h5")
+    assert card["command"].startswith("python -m trainer fit")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, data):
+    process = subprocess.Popen(
+        [sys.executable, *words(data, tmp_path / "out", "--epochs", "10000", "--workers", "1")],
+        env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert changed(tmp_path / "out" / "log.jsonl", 0, 60), process.communicate()
+    deadline = time.monotonic() + 60
+    while not train_losses(tmp_path / "out") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, the processes that prepare samples too
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in told
+    assert "Traceback" not in told
+    assert load_checkpoint(tmp_path / "out", CPU)["state"]["step"] >= 20
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, data):
+    first = run(words(data, tmp_path / "out", "--epochs", "2", "--workers", "0"))
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "out" / "checkpoint.pt").read_bytes()
+
+    def no_room():
+        # Nothing longer than this can be written any more: the system refuses it as a full disk would.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = run(words(data, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"), preexec_fn=no_room)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint could not be written")
+    assert "--resume" in last
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
+    assert not list((tmp_path / "out").glob("*.part"))
+    again = run(words(data, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"))
+    assert again.returncode == 0, again.stderr
+    assert load_checkpoint(tmp_path / "out", CPU)["state"]["position"] == 200
+
+
+def test_bad_labels_are_not_trained_on_for_hours(tmp_path, data):
+    broken = tmp_path / "broken.h5"
+    shutil.copy(data, broken)
+    first = run(words(data, tmp_path / "out", "--epochs", "2", "--workers", "0"))
+    assert first.returncode == 0, first.stderr
+    with h5py.File(broken, "r+") as file:
+        file["cube"][:] = np.inf
+    done = run(words(broken, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"))
+    assert done.returncode == 1
+    assert "millimetres" in done.stderr
+    done = run(words(data, tmp_path / "nan", "--epochs", "4", "--workers", "0", "--learning-rate", "900", "--ema", "0"))
+    if done.returncode:  # a network of batch norms may survive even that
+        assert "the loss became" in done.stderr
+        assert "--learning-rate" in done.stderr
+
+
+def test_a_run_is_resumed_as_what_it_is(tmp_path, data):
+    first = run(words(data, tmp_path / "out", "--epochs", "1", "--workers", "0"))
+    assert first.returncode == 0, first.stderr
+    for more, named in (
+        (["--seed", "5"], "seed"),
+        (["--recipe", "paper"], "optimizer"),
+        (["--model", "v2v"], "network"),
+    ):
+        done = run(words(data, tmp_path / "out", "--epochs", "2", "--workers", "0", "--resume", *more))
+        assert done.returncode == 1
+        assert f"another {named}" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_weights_of_other_joints_are_a_start(tmp_path, data):
+    done = run(words(data, tmp_path / "out", "--epochs", "1", "--workers", "0", "--init", "v2v-lite"))
+    assert done.returncode == 0, done.stderr
+    assert "head.weight" in done.stderr
+    shipped = load_weights(find_weights("v2v-lite")).v2v.state_dict()
+    trained = load_weights(tmp_path / "out" / "last.safetensors").v2v.state_dict()
+    assert (trained["front.0.weight"] - shipped["front.0.weight"]).abs().max() < 0.05
+    done = run(words(data, tmp_path / "no", "--init", "v2v-lite", "--model", "v2v"))
+    assert done.returncode == 1
+    assert "another network" in done.stderr
