@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from tracker.errors import StreamError
-from tracker.stream.keys import ClientKeys, ServerKeys
+from tracker.stream.endpoint import NONE, check_endpoint, is_loopback
+from tracker.stream.keys import ClientKeys, ServerKeys, read_server_keys
 
 if TYPE_CHECKING:
     Context = zmq.Context[zmq.Socket[bytes]]
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOMAIN: Final = "hands"
+
+
+def server_keys(endpoint: str, keys: str | Path | None, insecure: bool) -> ServerKeys | None:
+    """The keys to publish with on an endpoint, None to publish in plain; quick, to be asked before anything slow.
+
+    Raises StreamError for a misspelled endpoint, broken keys, or an endpoint that others can reach without keys.
+    """
+    if endpoint == NONE:
+        return None
+    check_endpoint(endpoint)
+    if keys is not None:
+        return read_server_keys(keys)
+    if not is_loopback(endpoint) and not insecure:
+        raise StreamError(
+            f"{endpoint} can be reached from the network: encrypt it with --keys FOLDER, of `python -m tracker keys`, "
+            "or add --insecure to let anyone who can reach it see the hands"
+        )
+    return None
+
+
+def warn_if_open(endpoint: str, keys: ServerKeys | None) -> None:
+    """Say so if anybody on the network can listen to the endpoint."""
+    if keys is None and not is_loopback(endpoint):
+        log.warning(
+            "warning: %s can be reached from the network and is not encrypted: anyone who can reach it sees the hands",
+            endpoint,
+        )
 
 
 class Doorkeeper:

@@ -45,20 +45,6 @@ def is_loopback(endpoint: str) -> bool:
         return False  # a wildcard, or the name of a network interface
 
 
-def check_exposure(endpoint: str, protected: bool, insecure: bool) -> bool:
-    """Refuse an endpoint that others can reach, unless it is protected by keys or their lack is insisted on.
-
-    Returns whether anybody can listen, which is worth a warning. Raises StreamError that names both ways out.
-    """
-    exposed = not is_loopback(endpoint) and not protected
-    if exposed and not insecure:
-        raise StreamError(
-            f"{endpoint} can be reached from the network: encrypt it with --keys FOLDER, of `python -m tracker keys`, "
-            "or add --insecure to let anyone who can reach it see the hands"
-        )
-    return exposed
-
-
 def is_ipv6(endpoint: str) -> bool:
     """Whether the endpoint is a literal IPv6 address, which a socket accepts only after it was told so."""
     return endpoint.startswith("tcp://[")

@@ -6,7 +6,6 @@ is passed on (XSUB/XPUB), so that a tracker sends only what somebody wants. Mess
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -14,13 +13,11 @@ from typing import Final
 import zmq
 
 from tracker.errors import StreamError
-from tracker.stream.curve import Doorkeeper, use_client_keys
-from tracker.stream.endpoint import bind_error, check_endpoint, check_exposure, connect_error, is_ipv6
-from tracker.stream.keys import read_client_keys, read_server_keys
+from tracker.stream.curve import Doorkeeper, server_keys, use_client_keys, warn_if_open
+from tracker.stream.endpoint import bind_error, check_endpoint, connect_error, is_ipv6
+from tracker.stream.keys import read_client_keys
 from tracker.stream.publisher import LINGER_MS, MAX_REQUEST, QUEUE
 from tracker.stream.subscriber import MAX_WIRE_BYTES
-
-log = logging.getLogger(__name__)
 
 _HEARTBEAT_MS: Final = 2000
 
@@ -48,10 +45,8 @@ class Proxy:
                 raise StreamError(
                     f"{tracker} is the proxy's own endpoint: choose another one, --bind {_other(tracker)}"
                 )
-        check_endpoint(endpoint)
-        server_keys = None if keys is None else read_server_keys(keys)
+        own_keys = server_keys(endpoint, keys, insecure)
         client_keys = None if tracker_keys is None else read_client_keys(tracker_keys)
-        exposed = check_exposure(endpoint, server_keys is not None, insecure)
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._doorkeeper: Doorkeeper | None = None
@@ -69,8 +64,8 @@ class Proxy:
         if client_keys is not None:
             use_client_keys(self._in, client_keys)
         try:
-            if server_keys is not None:
-                self._doorkeeper = Doorkeeper(self._context, server_keys)
+            if own_keys is not None:
+                self._doorkeeper = Doorkeeper(self._context, own_keys)
                 self._doorkeeper.protect(self._out)
             self._bind(endpoint)
             for tracker in trackers:
@@ -79,12 +74,7 @@ class Proxy:
             self.close()
             raise
         self.endpoint = self._out.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        if exposed:
-            log.warning(
-                "warning: %s can be reached from the network and is not encrypted: "
-                "anyone who can reach it sees the hands",
-                self.endpoint,
-            )
+        warn_if_open(self.endpoint, own_keys)
 
     def run(self) -> None:
         """Pass messages on until KeyboardInterrupt."""

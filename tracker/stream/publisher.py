@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import TracebackType
 
@@ -10,22 +9,11 @@ import zmq
 
 from tracker.errors import StreamError
 from tracker.hand.skeleton import SKELETON
-from tracker.stream.curve import Doorkeeper
+from tracker.stream.curve import Doorkeeper, server_keys, warn_if_open
 from tracker.stream.definition import JOINT_COUNTS, OPENXR
-from tracker.stream.endpoint import (
-    HANDS_TOPIC,
-    NONE,
-    STATUS_TOPIC,
-    bind_error,
-    check_endpoint,
-    check_exposure,
-    is_ipv6,
-)
-from tracker.stream.keys import read_server_keys
+from tracker.stream.endpoint import HANDS_TOPIC, NONE, STATUS_TOPIC, bind_error, is_ipv6
 from tracker.stream.message import HandsMessage, StatusMessage, pack
 from tracker.stream.openxr import to_openxr, to_openxr_status
-
-log = logging.getLogger(__name__)
 
 QUEUE = 1000
 """Messages kept for a subscriber that is behind (about 1 MB); after that it misses messages."""
@@ -61,11 +49,9 @@ class Publisher:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._doorkeeper: Doorkeeper | None = None
         self.endpoint = endpoint
+        own_keys = server_keys(endpoint, keys, insecure)
         if endpoint == NONE:
             return
-        check_endpoint(endpoint)
-        server_keys = None if keys is None else read_server_keys(keys)
-        exposed = check_exposure(endpoint, server_keys is not None, insecure)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, QUEUE)
@@ -74,8 +60,8 @@ class Publisher:
         self._socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
         # A subscriber whose machine vanished is noticed by the system, and forgotten.
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        if server_keys is not None:
-            self._doorkeeper = Doorkeeper(self._context, server_keys)
+        if own_keys is not None:
+            self._doorkeeper = Doorkeeper(self._context, own_keys)
             self._doorkeeper.protect(self._socket)
         try:
             self._socket.bind(endpoint)
@@ -83,12 +69,7 @@ class Publisher:
             self.close()
             raise bind_error(endpoint, error) from error
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        if exposed:
-            log.warning(
-                "warning: %s can be reached from the network and is not encrypted: "
-                "anyone who can reach it sees the hands",
-                self.endpoint,
-            )
+        warn_if_open(self.endpoint, own_keys)
 
     def publish(self, message: HandsMessage) -> None:
         """Send the hands of a frame. Never waits: a subscriber that is too far behind misses the message."""
