@@ -87,7 +87,7 @@ def read_h5_messages(path: Path) -> list[str]:
             if any(end < start for start, end in pairwise([0, *ends])) or (ends and ends[-1] > len(file["messages"])):
                 raise ValueError("the ends of its messages are not in order")
             text = file["messages"][: ends[-1]].tobytes()
-            return [text[start:end].decode() for start, end in pairwise([0, *ends]) if end > start]
+            return [text[start:end].decode().rstrip("\n") for start, end in pairwise([0, *ends]) if end > start]
         except DAMAGE as error:
             raise CameraError(f"{path} is damaged: {error}") from error
 

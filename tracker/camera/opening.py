@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.camera.base import Camera
-from tracker.camera.recorder import Recorder
+from tracker.camera.playback import PlaybackCamera
+from tracker.camera.recorder import FrameFile, Recorder
+from tracker.camera.recording_header import RecordingHeader
 from tracker.errors import CameraError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def open_camera(spec: str = "auto", *, realtime: bool | None = None) -> Camera:
         from tracker.camera.realsense import RealSenseCamera
 
         return RealSenseCamera(serial or None)
-    return _open_recording(Path(spec), bool(realtime))
+    return open_recording(Path(spec), bool(realtime))
 
 
 def _plugged_in() -> list[CameraInfo]:
@@ -71,7 +73,8 @@ def _plugged_in() -> list[CameraInfo]:
     ]
 
 
-def _open_recording(path: Path, realtime: bool) -> Camera:
+def open_recording(path: Path, realtime: bool = False) -> PlaybackCamera:
+    """A recording folder, `.h5`, `.bag` or `.db3` as a camera; see `open_camera`. Raises CameraError."""
     if path.is_dir():
         from tracker.camera.recording import open_recording_folder
 
@@ -95,21 +98,28 @@ def open_recorder(path: str | Path, name: str, *, lossless: bool = False) -> Rec
     name: of the camera, kept in the recording. Raises CameraError at once if the path is taken or of another kind.
     """
     path = Path(path)
+    check_new_recording(path)
+    prepare_folder(path.parent if path.suffix else path)
+    return Recorder(name, lambda header: create_recording(path, header), lossless)
+
+
+def check_new_recording(path: Path) -> None:
+    """Raises CameraError unless a recording can be made under this path: it is of a kind that is written, and new."""
+    if path.suffix not in ("", ".h5"):
+        raise CameraError(f"cannot record to {path}: give a folder (no suffix) or a file that ends in .h5")
+    if path.is_file() or (path.is_dir() and (path.suffix or any(path.iterdir()))):
+        raise CameraError(f"{path} is there already and is not overwritten: remove it or choose another path")
+
+
+def create_recording(path: Path, header: RecordingHeader) -> FrameFile:
+    """Start an `.h5` file or, for a path without suffix, a recording folder. Raises CameraError."""
     if path.suffix == ".h5":
-        if path.exists():
-            raise CameraError(f"{path} is there already and is not overwritten: remove it or record to another path")
         from tracker.camera.h5_recording import H5RecordingWriter
 
-        prepare_folder(path.parent)
-        return Recorder(name, lambda header: H5RecordingWriter(path, header), lossless)
-    if path.suffix:
-        raise CameraError(f"cannot record to {path}: give a folder (no suffix) or a file that ends in .h5")
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise CameraError(f"{path} is not empty and is not overwritten: remove it or record to another path")
+        return H5RecordingWriter(path, header)
     from tracker.camera.recording_writer import RecordingFolderWriter
 
-    prepare_folder(path)
-    return Recorder(name, lambda header: RecordingFolderWriter(path, header), lossless)
+    return RecordingFolderWriter(path, header)
 
 
 def prepare_folder(path: Path) -> None:

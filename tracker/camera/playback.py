@@ -62,8 +62,8 @@ class PlaybackCamera(Camera):
         recorded = next(self._frames, None)
         return None if recorded is None else recorded.load()
 
-    def find(self, number: int) -> DepthFrame:
-        """The frame with a number, from here on; those before it are passed over, most of them undecoded.
+    def find(self, number: int | None) -> DepthFrame:
+        """The frame with a number, None the next one; those before it are passed over, most of them undecoded.
 
         Raises CameraError if there is none.
         """
@@ -71,7 +71,7 @@ class PlaybackCamera(Camera):
             raise CameraError(f"recording {self.name} is closed: open it again to read it")
         passed: list[int] = []
         for recorded in self._frames:
-            if recorded.number == number:
+            if number is None or recorded.number == number:
                 return recorded.load()
             passed.append(recorded.number)
         there = f"its frames are numbered {min(passed)} to {max(passed)}" if passed else "it has ended"
