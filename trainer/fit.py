@@ -196,7 +196,7 @@ class Fit:
         try:
             for key, now in self._identity().items():
                 if found["identity"][key] != now:
-                    raise DataError(
+                    raise SharedError(
                         f"the run in {self.output} has another {key} ({found['identity'][key]}, not {now}): resume it "
                         f"with its own, or start in another folder with --init {self.output}/last.safetensors"
                     )
