@@ -16,7 +16,21 @@ from tracker.errors import TrackerError
 from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
 
-COMMANDS = ("run", "listen", "proxy", "keys", "cameras", "export", "draw", "convert", "compare", "csv", "ply", "show")
+COMMANDS = (
+    "run",
+    "listen",
+    "proxy",
+    "keys",
+    "cameras",
+    "export",
+    "draw",
+    "convert",
+    "compare",
+    "csv",
+    "ply",
+    "show",
+    "view",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--columns", type=_positive, default=4, metavar="N", help="pictures in a row (default: 4)")
     draw.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
     draw.set_defaults(action=_draw)
+
+    view = commands.add_parser("view", help="scrub through a recording and what was tracked in it, in the browser")
+    from tracker.view import replay
+
+    replay.add_arguments(view)
+    view.set_defaults(action=replay.run)
 
     from tracker import cloud_ply, compare, convert, joints_csv, show
 

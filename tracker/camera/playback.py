@@ -62,6 +62,10 @@ class PlaybackCamera(Camera):
         recorded = next(self._frames, None)
         return None if recorded is None else recorded.load()
 
+    def rest(self) -> list[RecordedFrame]:
+        """The frames that follow, undecoded: those of a folder or an `.h5` file load in any order, until `close`."""
+        return list(self._frames)
+
     def find(self, number: int | None) -> DepthFrame:
         """The frame with a number, None the next one; those before it are passed over, most of them undecoded.
 

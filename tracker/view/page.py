@@ -45,10 +45,13 @@ class Page:
 
     title: of the browser's tab. url: where it is; if `port` is taken, the next free one is used.
     watched: whether a browser shows it. on_unwatched: called when the last one has gone.
+    cubes: whether there are any, for the legend.
     Raises TrackerError if viser is not installed.
     """
 
-    def __init__(self, title: str, port: int = 8080, on_unwatched: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, title: str, port: int = 8080, on_unwatched: Callable[[], None] = lambda: None, cubes: bool = True
+    ) -> None:
         try:
             import viser
         except ImportError as error:
@@ -60,6 +63,7 @@ class Page:
         self.url = f"http://127.0.0.1:{self.server.get_port()}"
         self.watched = False
         self._on_unwatched = on_unwatched
+        self._has_cubes = cubes
         self._clients: set[int] = set()
         self._lock = threading.Lock()
         self._last: Picture | None = None
@@ -69,7 +73,7 @@ class Page:
         self.text = self.gui.add_markdown("waiting for frames")
         self._mirror = self.gui.add_checkbox("Mirror", False, hint="show left and right as a mirror does")
         self._mirror.on_update(lambda _: self.redraw())
-        self.legend = self.gui.add_html(legend_html(None))
+        self.legend = self.gui.add_html(legend_html(None, cubes))
         self.server.on_client_connect(lambda client: self._count(client.client_id, here=True))
         self.server.on_client_disconnect(lambda client: self._count(client.client_id, here=False))
 
@@ -88,7 +92,7 @@ class Page:
             _show(self._cubes, flip(edges), np.full(edges.shape, CUBE_GREY, np.uint8))
             self._draw_labels(picture.hands)
             self.text.content = picture.text
-            self.legend.content = legend_html(cloud)
+            self.legend.content = legend_html(cloud, self._has_cubes)
 
     def redraw(self) -> None:
         """Show the last picture again, as something about how it is shown has changed."""
@@ -106,7 +110,7 @@ class Page:
         self.server.initial_camera.position = (0.15, -0.2, -0.15)
         self.server.initial_camera.look_at = (0.12, 0.0, 0.6)
         dot, line, black = np.zeros((1, 3), np.float32), np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.uint8)
-        self._cloud = scene.add_point_cloud("/depth", dot, (0, 0, 0), point_size=0.0015, visible=False)
+        self._cloud = scene.add_point_cloud("/depth", dot, (0, 0, 0), point_size=0.002, visible=False)
         self._joints = scene.add_point_cloud(
             "/joints", dot, (0, 0, 0), point_size=0.006, point_shape="circle", precision="float32", visible=False
         )
@@ -136,8 +140,8 @@ class Page:
             self._on_unwatched()
 
 
-def legend_html(cloud: Cloud | None) -> str:
-    """What the colours mean; of the cloud with its distances, once there is one."""
+def legend_html(cloud: Cloud | None, cubes: bool = True) -> str:
+    """What the colours mean; of the cloud with its distances, once there is one; of cubes only if they are shown."""
     near, far = (
         ("near", "far") if cloud is None or not len(cloud.points) else (f"{cloud.near:.2f} m", f"{cloud.far:.2f} m")
     )
@@ -145,13 +149,14 @@ def legend_html(cloud: Cloud | None) -> str:
     row = "display:flex;align-items:center;gap:6px;margin:3px 0"
     bar = "flex:none;width:90px;height:10px;border-radius:3px;background:linear-gradient(90deg,"
     box = f"flex:none;width:10px;height:10px;margin:0 40px;border:1.5px solid rgb({CUBE_GREY},{CUBE_GREY},{CUBE_GREY})"
-    return (
-        '<div style="font-size:12px;padding:0 12px">'
-        f'<div style="{row}"><span style="{bar}#f00,#ff0,#0f0)"></span>joint: confidence 0 to 1</div>'
-        f'<div style="{row}"><span style="{bar}#800,#880,#080)"></span>the same, inferred (not seen)</div>'
-        f'<div style="{row}"><span style="{bar}{blues})"></span>depth: {near} to {far}</div>'
-        f'<div style="{row}"><span style="{box}"></span>where the network looks</div></div>'
-    )
+    rows = [
+        f'<span style="{bar}#f00,#ff0,#0f0)"></span>joint: confidence 0 to 1',
+        f'<span style="{bar}#800,#880,#080)"></span>the same, inferred (not seen)',
+        f'<span style="{bar}{blues})"></span>depth: {near} to {far}',
+        *([f'<span style="{box}"></span>where the network looks'] if cubes else []),
+    ]
+    lines = "".join(f'<div style="{row}">{text}</div>' for text in rows)
+    return f'<div style="font-size:12px;padding:0 12px">{lines}</div>'
 
 
 def _show(handle: Any, points: np.ndarray, colors: np.ndarray) -> None:
