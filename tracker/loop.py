@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from tracker.camera.base import Camera
 from tracker.errors import CameraTimeout
 from tracker.hand_tracker import Tracker
+from tracker.interrupts import Interrupts
 from tracker.stream.message import HandsMessage, StatusMessage
 from tracker.stream.output import JsonLines
 from tracker.stream.publisher import Publisher
@@ -63,7 +64,7 @@ def run(
     window = LatencyWindow()
     started = next_status = time.monotonic()
     silent = False
-    with ExitStack() as closing:
+    with ExitStack() as closing, Interrupts() as interrupts:
         if live_line is not None:
             closing.callback(live_line.close)
         try:
@@ -71,12 +72,14 @@ def run(
                 if controls is not None:
                     controls.apply(tracker)
                     if controls.paused and not camera.live:
-                        time.sleep(HOLD_SECONDS)
+                        with interrupts.let_through():
+                            time.sleep(HOLD_SECONDS)
                         next_status = _publish_status(publisher, camera, tracker, window, started, next_status)
                         continue
                 try:
                     # Not longer than a second, so that the status goes out while an unplugged camera is waited for.
-                    frame = camera.read(STATUS_SECONDS if camera.live else READ_SECONDS)
+                    with interrupts.let_through():
+                        frame = camera.read(STATUS_SECONDS if camera.live else READ_SECONDS)
                 except CameraTimeout as error:
                     if not camera.live:
                         raise
