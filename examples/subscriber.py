@@ -14,7 +14,7 @@ import msgpack
 import zmq
 
 VERSION = 1
-INDEX_TIP = 8  # hand21: wrist 0, thumb 1-4, index 5-8, middle 9-12, ring 13-16, little 17-20; each ends in its tip
+INDEX_TIP = {"hand21": 8, "openxr26": 10}  # the status message has the names of all joints, in their order
 SILENCE_MS = 3000  # a tracker that runs sends its status every second, whether it sees hands or not
 
 
@@ -33,12 +33,13 @@ def newest_messages(socket):
 
 
 def print_hands(message):
+    index = INDEX_TIP[message["skeleton"]]
     for hand in message["hands"]:  # none if no hand is seen
-        x, y, z = hand["joints"][INDEX_TIP]
+        x, y, z = hand["joints"][index]
         if math.isnan(x):
             tip = "unknown"
         else:
-            tip = f"{x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand['joint_tracked'][INDEX_TIP] else 'inferred'}"
+            tip = f"{x:+.3f} {y:+.3f} {z:+.3f} m {'seen' if hand['joint_tracked'][index] else 'inferred'}"
         which = f"{message['camera']} {message['frame']} {hand['side']} #{hand['id']} {hand['confidence']:.2f}"
         print(f"{which} index tip {tip}", flush=True)
 
@@ -50,7 +51,7 @@ def main():
     socket = zmq.Context.instance().socket(zmq.SUB)
     socket.setsockopt(zmq.MAXMSGSIZE, 1 << 20)  # nothing that a tracker sends comes near
     socket.connect(endpoint)  # the tracker may start later
-    socket.subscribe("hands.")  # every camera; "hands.simulated" would be that one (and any whose name begins so)
+    socket.subscribe("hands.")  # every camera; "hands.simulated" would be that one
     socket.subscribe("status.")
 
     while remaining > 0:

@@ -21,6 +21,7 @@ from stream_samples import ANY_PORT, ROOT, make_message, make_status, with_unkno
 
 from tracker.hand.skeleton import joint
 from tracker.stream.message import HandsMessage
+from tracker.stream.openxr import OPENXR_NAMES, to_openxr
 from tracker.stream.publisher import Publisher
 
 EXAMPLES = ROOT / "examples"
@@ -126,6 +127,19 @@ def test_prints_the_index_tips_of_every_hand(programs, language):
     assert len(frames) == 3
     assert output.splitlines() == [line for i in frames for line in expected_lines(replace(message, frame=i))]
     assert {"unknown", "seen", "inferred"} <= set(output.split())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_finds_the_index_tip_among_the_joints_of_openxr(programs, language):
+    command = programs(language)
+    message = make_message(hands=1)
+    tip = to_openxr(message).hands[0].joints[OPENXR_NAMES.index("index_tip")]
+    with (
+        Publisher(ANY_PORT, "simulated", skeleton="openxr26") as publisher,
+        running(command, publisher.endpoint, "1") as process,
+    ):
+        output, _ = publish_until_it_ends(process, lambda _: publisher.publish(message))
+    assert " index tip {:+.3f} {:+.3f} {:+.3f} m ".format(*tip) in output
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

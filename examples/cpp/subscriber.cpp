@@ -24,8 +24,9 @@
 using Fields = std::map<std::string, msgpack::object>;
 
 constexpr int VERSION = 1;
-constexpr std::size_t INDEX_TIP = 8;  // hand21: wrist 0, thumb 1-4, index 5-8, middle 9-12, ring 13-16, little 17-20
-constexpr int SILENCE_MS = 3000;      // a tracker that runs sends its status every second, whether it sees hands or not
+constexpr int SILENCE_MS = 3000;  // a tracker that runs sends its status every second, whether it sees hands or not
+// The status message has the names of all joints, in their order.
+const std::map<std::string, std::size_t> INDEX_TIP{{"hand21", 8}, {"openxr26", 10}};
 const msgpack::unpack_limit LIMITS(1024, 1024, 1024, 0, 0, 16);  // items, bytes of text, depth: room for 32 hands
 
 // The newest message that waits on each topic, still packed; none if nothing came for SILENCE_MS.
@@ -41,9 +42,10 @@ std::map<std::string, zmq::message_t> newest_messages(zmq::socket_t& socket) {
 }
 
 void print_hands(Fields& message) {
+    const std::size_t index = INDEX_TIP.at(message.at("skeleton").as<std::string>());
     for (Fields& hand : message.at("hands").as<std::vector<Fields>>()) {  // none if no hand is seen
-        const auto joint = hand.at("joints").as<std::vector<std::array<double, 3>>>().at(INDEX_TIP);
-        const bool tracked = hand.at("joint_tracked").as<std::vector<bool>>().at(INDEX_TIP);
+        const auto joint = hand.at("joints").as<std::vector<std::array<double, 3>>>().at(index);
+        const bool tracked = hand.at("joint_tracked").as<std::vector<bool>>().at(index);
         std::printf("%s %lld %s #%lld %.2f index tip ", message.at("camera").as<std::string>().c_str(),
                     message.at("frame").as<long long>(), hand.at("side").as<std::string>().c_str(),
                     hand.at("id").as<long long>(), hand.at("confidence").as<double>());

@@ -9,7 +9,7 @@ import { decode } from "@msgpack/msgpack";
 import { Subscriber } from "zeromq";
 
 const VERSION = 1;
-const INDEX_TIP = 8; // hand21: wrist 0, thumb 1-4, index 5-8, middle 9-12, ring 13-16, little 17-20; each ends in its tip
+const INDEX_TIP = { hand21: 8, openxr26: 10 }; // the status message has the names of all joints, in their order
 const SILENCE_MS = 3000; // a tracker that runs sends its status every second, whether it sees hands or not
 
 const endpoint = process.argv[2] ?? "tcp://127.0.0.1:5556";
@@ -39,9 +39,10 @@ async function newestMessages(socket) {
 const metres = (value) => (value < 0 ? "" : "+") + value.toFixed(3);
 
 function printHands(message) {
+  const index = INDEX_TIP[message.skeleton];
   for (const hand of message.hands) { // none if no hand is seen
-    const joint = hand.joints[INDEX_TIP];
-    const state = hand.joint_tracked[INDEX_TIP] ? "seen" : "inferred";
+    const joint = hand.joints[index];
+    const state = hand.joint_tracked[index] ? "seen" : "inferred";
     const tip = Number.isNaN(joint[0]) ? "unknown" : `${joint.map(metres).join(" ")} m ${state}`;
     const which = `${message.camera} ${message.frame} ${hand.side} #${hand.id} ${hand.confidence.toFixed(2)}`;
     console.log(`${which} index tip ${tip}`);
@@ -50,7 +51,7 @@ function printHands(message) {
 
 const socket = new Subscriber({ maxMessageSize: 1 << 20 }); // nothing that a tracker sends comes near
 socket.connect(endpoint); // the tracker may start later
-socket.subscribe("hands.", "status."); // every camera; "hands.simulated" would be that one (and any whose name begins so)
+socket.subscribe("hands.", "status."); // every camera; "hands.simulated" would be that one
 
 while (remaining > 0) {
   const newest = await newestMessages(socket);

@@ -80,6 +80,8 @@ def main():
             message = msgpack.unpackb(data)
             if message["version"] != VERSION:
                 sys.exit(f"protocol version {message['version']} arrived, this program reads version {VERSION}")
+            if message["skeleton"] != "hand21":
+                sys.exit("start the tracker without --skeleton: this program reads the joints of hand21")
             if topic.startswith(b"hands."):
                 publish(message, "markers", marker_array(message))
                 for side in ("left", "right"):

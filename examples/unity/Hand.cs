@@ -32,6 +32,10 @@ public sealed class Hand
                     if (version != Version) throw new InvalidOperationException(
                         $"protocol version {version} arrived, this program reads version {Version}");
                     break;
+                case "skeleton":
+                    if (reader.ReadString() != "hand21") throw new InvalidOperationException(
+                        "start the tracker without --skeleton: this program reads the joints of hand21");
+                    break;
                 case "space": world = reader.ReadString() == "world"; break;
                 case "hands":
                     for (int count = reader.ReadArrayHeader(); count > 0; count--) hands.Add(ReadHand(ref reader));
