@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -76,14 +78,47 @@ def make_status(camera: str = "simulated") -> StatusMessage:
 
 def connect(publisher: Publisher, camera: str | None = None) -> Subscriber:
     """A subscriber that certainly receives what is published from now on."""
-    subscriber = Subscriber(publisher.endpoint, camera)
-    for _ in range(200):
+    return connect_with(publisher, publisher.endpoint, camera)
+
+
+def connect_with(
+    publisher: Publisher, endpoint: str, camera: str | None = None, *, keys: Path | None = None
+) -> Subscriber:
+    """The same, at an endpoint that may be another than the publisher's own, such as a proxy's."""
+    subscriber = Subscriber(endpoint, camera, keys=keys)
+    for _ in range(500):
         publisher.publish(make_message(frame=0))
         if subscriber.receive(0.02) is not None:
             break
     while subscriber.receive(0.05) is not None:
         pass
     return subscriber
+
+
+@contextmanager
+def proxying(*arguments: str) -> Iterator[str]:
+    """The command `proxy` with these arguments, running; gives the endpoint where it publishes."""
+    with running_proxy(*arguments) as (endpoint, _):
+        yield endpoint
+
+
+@contextmanager
+def running_proxy(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The same, with the process."""
+    command = [sys.executable, "-m", "tracker", "proxy", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("passing on"), line
+        yield line.split()[-1], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def resident_bytes(process: int) -> int:
+    """Memory of a process (Linux)."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager

@@ -75,11 +75,11 @@ class Doorkeeper:
         """Whether the client with this public key may come in; called by the authenticator's thread."""
         try:
             known = self._keys.knows(key)
-        except (StreamError, OSError) as error:  # an exception would end the thread, and shut everyone out
-            log.warning("a client is refused: %s", error)
+        except OSError as error:  # such as too many open files; it would end the thread, and shut everyone out
+            log.warning("a client is refused, its key cannot be looked up: %s", error)
             return False
         if not known and not self._warned:
-            self._warned = True  # once: a client tries again ten times a second
+            self._warned = True  # once, however many there are
             log.warning("a client whose key is not in %s is refused", self._keys.clients)
         return known
 

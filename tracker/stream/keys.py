@@ -50,7 +50,7 @@ class ServerKeys:
 
     def knows(self, key: bytes) -> bool:
         """Whether a client with this public key may listen. The folder is read anew: clients come and go."""
-        return any(_read(path)[0] == key for path in self.clients.glob("*.key"))
+        return any(_public_key(path) == key for path in self.clients.glob("*.key"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,14 @@ def _read_pair(path: Path) -> KeyPair:
     if secret is None:
         raise StreamError(f"{path} holds no secret key: {_how('--client NAME')}")
     return KeyPair(public, secret)
+
+
+def _public_key(path: Path) -> bytes | None:
+    """The public key of a file, None if it has none: a file that is damaged now must not shut the others out."""
+    try:
+        return _read(path)[0]
+    except StreamError:
+        return None
 
 
 def _read(path: Path) -> tuple[bytes, bytes | None]:
