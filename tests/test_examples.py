@@ -46,7 +46,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[s
 
 
 def without(reason: str) -> NoReturn:
-    """Skip the test; but where CI has installed what the examples need, it must not go unnoticed that it is not there."""
+    """Skip the test; but fail it where CI has installed what the examples need: there it must not go unnoticed."""
     if "EXAMPLES_NODE" in os.environ:
         pytest.fail(reason)
     pytest.skip(reason)
