@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -35,6 +36,8 @@ ALIVE_SECONDS: Final = 3.0
 """A tracker says how it is once a second; after this long without a word it is taken for gone."""
 MAX_CAMERAS: Final = 256
 _GRACE_SECONDS: Final = 0.2
+_OLD_SECONDS: Final = 0.1
+_TURN_SECONDS: Final = 0.05
 _HEARTBEAT_MS: Final = 2000
 _SLICE_SECONDS: Final = 0.5
 
@@ -103,7 +106,10 @@ class Subscriber:
         """
         with self._changed:
             if self._wait(lambda: bool(self._waiting), timeout):
-                # More may be on its way from the network, as after the program was stopped: not long, but old.
+                if time.monotonic() - self._heard > _OLD_SECONDS:
+                    # Perhaps the whole program was stopped, and the thread has not had its turn yet.
+                    self._changed.wait(_TURN_SECONDS)
+                # Or it has, and takes what came meanwhile off the network: that is not long, but old.
                 self._wait(lambda: self._fresh, _GRACE_SECONDS)
             item = self._waiting.pop() if self._waiting else None
             self._waiting.clear()
@@ -166,7 +172,12 @@ class Subscriber:
                         self._fresh = burst < QUEUE
                         self._changed.notify_all()
                     burst = 0
-                    socket.poll()
+                    while not socket.poll(ALIVE_SECONDS * 1000):
+                        # ZeroMQ gives up for good on a tracker that refused our key or sent something too long.
+                        with contextlib.suppress(zmq.ZMQError):
+                            socket.disconnect(self.endpoint)
+                        with contextlib.suppress(zmq.ZMQError):
+                            socket.connect(self.endpoint)
                 parts = socket.recv_multipart()
                 burst += 1
                 item = self._taken(parts)
