@@ -6,8 +6,8 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
@@ -51,26 +51,33 @@ class LiveView:
         self._show_recording()
         self._window = LatencyWindow()
         self._next = -math.inf
-        self._newest: tuple[DepthFrame, HandsMessage, tuple[Cube, ...], Rate, float] | None = None
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=LatencyWindow.MOST)
+        self._newest: tuple[DepthFrame, HandsMessage, tuple[Cube, ...]] | None = None
         self._change = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="live view", daemon=True)
         self._thread.start()
         log.info("live view on %s", self.url)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a browser shows the page."""
+        return self._page.watched
+
     def update(self, frame: DepthFrame, message: HandsMessage, cubes: Sequence[Cube]) -> None:
-        """Show a frame, its hands (in the camera's frame of reference) and where the network looked for them."""
+        """Show a frame, its hands (in the camera's frame of reference) and where the network looked for them.
+
+        The frame is drawn later, by another thread, and must not be changed.
+        """
         if not self._page.watched:
             return
         now = time.monotonic()
-        self._window.add(now, message.latency_ms.total)
+        self._latencies.append((now, message.latency_ms.total))
         if now < self._next or self._controls.paused:
             return
         self._next = now + DRAW_SECONDS
-        # The camera may write the next image into the same memory while the thread still draws this one.
-        frame = replace(frame, depth=frame.depth.copy())
         with self._change:
-            self._newest = (frame, message, tuple(cubes), self._window.rate(now), now)
+            self._newest = (frame, message, tuple(cubes))
             self._change.notify()
 
     def close(self) -> None:
@@ -98,7 +105,11 @@ class LiveView:
                 newest, self._newest = self._newest, None
             if self._closed or newest is None:
                 return
-            frame, message, cubes, rate, now = newest
+            frame, message, cubes = newest
+            while self._latencies:
+                self._window.add(*self._latencies.popleft())
+            now = time.monotonic()
+            rate = self._window.rate(now)
             self._page.draw(Picture(frame, message.hands, cubes, _text(message, rate)))
             self._curves.add(now, rate)
             self._show_recording()
