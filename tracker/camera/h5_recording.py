@@ -18,6 +18,7 @@ the two tables for the messages. Files of older programs lack them.)
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from collections import defaultdict
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tracker.camera.frame import DepthFrame, HandTruth, Side
 from tracker.camera.playback import PlaybackCamera, RecordedFrame
@@ -84,8 +85,8 @@ def read_h5_messages(path: Path) -> list[str]:
             if any(name not in file for name in _MESSAGE_TABLES):
                 return []
             ends = file["message_end"][:count].tolist()
-            if any(end < start for start, end in pairwise([0, *ends])) or (ends and ends[-1] > len(file["messages"])):
-                raise ValueError("the ends of its messages are not in order")
+            if ends[-1] > len(file["messages"]):
+                raise ValueError("its messages are cut off")
             text = file["messages"][: ends[-1]].tobytes()
             return [text[start:end].decode().rstrip("\n") for start, end in pairwise([0, *ends]) if end > start]
         except DAMAGE as error:
@@ -133,13 +134,8 @@ def _frames(file: h5py.File, path: Path, header: RecordingHeader) -> tuple[int, 
         table = file.get(name)
         if not isinstance(table, h5py.Dataset) or table.shape[1:] != entry or table.dtype != np.dtype(kind):
             raise CameraError(f"{path}: the table {name} is missing, or its entries are not {entry} {kind}")
-    # A recorder that was killed may have flushed one table and not the next.
-    count = min(len(file[name]) for name in (*_FRAME_TABLES, *(["message_end"] if "message_end" in file else [])))
-    if count == 0:
-        raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed at its start")
+    count = _count_frames(file, path)
     captured_ns, numbers, known = (file[name][:count].tolist() for name in _FRAME_TABLES[1:])
-    if any(later <= earlier for earlier, later in pairwise(captured_ns)):
-        raise CameraError(f"{path} is damaged: its capture times do not increase")
     hands = _read_truth(file)
     depth = file["depth"]
     return count, (
@@ -150,6 +146,23 @@ def _frames(file: h5py.File, path: Path, header: RecordingHeader) -> tuple[int, 
         )
         for row, truth in enumerate(hands[row] if known[row] else None for row in range(count))
     )
+
+
+def _count_frames(file: h5py.File, path: Path) -> int:
+    """How many frames are in every table."""
+    # A recorder that was killed may have written one table and not the next; one on a full disk, zeros.
+    tables = [*_FRAME_TABLES, *(["message_end"] if "message_end" in file else [])]
+    count = min(len(file[name]) for name in tables)
+    good = np.diff(file["captured_ns"][:count], prepend=-1) > 0
+    if "message_end" in file:
+        good &= np.diff(file["message_end"][:count], prepend=0) >= 0
+    if not good.all():
+        if not _is_unfinished(path):
+            raise CameraError(f"{path} is damaged: its capture times, or the ends of its messages, do not increase")
+        count = int(np.argmin(good))
+    if count == 0:
+        raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed at its start")
+    return count
 
 
 def _load(
@@ -171,6 +184,8 @@ def _load(
 def _read_truth(file: h5py.File) -> dict[int, tuple[HandTruth, ...]]:
     tables = [file[name] for name in ("truth_row", "truth_side", "truth_joints")]
     count = min(map(len, tables))
+    ordered = np.diff(tables[0][:count], prepend=0) >= 0
+    count = count if ordered.all() else int(np.argmin(ordered))
     truth: defaultdict[int, tuple[HandTruth, ...]] = defaultdict(tuple)
     for row, side, joints in zip(*(table[:count] for table in tables)):
         if side >= len(SIDES):
@@ -198,13 +213,16 @@ class H5RecordingWriter(FrameFile):
             raise CameraError(f"cannot record to {path}: {error}") from error
         for key, value in ({"format": FORMAT, "version": VERSION} | header.entries()).items():
             self._file.attrs[key] = value
+        # Kept open: a table that is opened for each entry also loses its cache each time.
+        self._tables: dict[str, h5py.Dataset] = {}
         for name, (shape, kind, chunk) in (_TABLES | _MESSAGE_TABLES).items():
             entry = (k.height, k.width) if shape is None else shape
             options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape is None else {}
-            self._file.create_dataset(
+            self._tables[name] = self._file.create_dataset(
                 name, (0, *entry), kind, maxshape=(None, *entry), chunks=(chunk, *entry), **options
             )
         self._file.swmr_mode = True
+        self._length = dict.fromkeys(self._tables, 0)
         self._count = 0
         self._last_ns = -1
 
@@ -214,20 +232,28 @@ class H5RecordingWriter(FrameFile):
             raise CameraError(f"{self._path} was removed")
         if frame.captured_ns <= self._last_ns:
             raise CameraError(f"frame {frame.number} is not later than the one before")
+        try:
+            self._append(frame, message)
+        except (OSError, RuntimeError) as error:
+            reason = re.search(r"error message = '([^']+)'", str(error))
+            raise CameraError(reason[1] if reason else str(error)) from error
+
+    def _append(self, frame: DepthFrame, message: str | None) -> None:
         self._last_ns = frame.captured_ns
+        # The image first: where the disk is full after it, the frame is in no other table and does not count.
+        depth = self._tables["depth"].id
+        depth.set_extent((self._count + 1, *frame.depth.shape))
+        depth.write_direct_chunk((self._count, 0, 0), _compress(frame.depth))
         for hand in frame.truth or ():
-            self._add("truth_row", self._count)
-            self._add("truth_side", SIDES.index(hand.side))
-            self._add("truth_joints", hand.joints)
-        self._add("truth_known", frame.truth is not None)
+            self._add("truth_row", [self._count])
+            self._add("truth_side", [SIDES.index(hand.side)])
+            self._add("truth_joints", [hand.joints])
+        self._add("truth_known", [frame.truth is not None])
         if message is not None:
-            self._extend("messages", np.frombuffer(f"{message}\n".encode(), np.uint8))
-        self._add("message_end", len(self._file["messages"]))
-        self._add("captured_ns", frame.captured_ns)
-        self._add("number", frame.number)
-        depth = self._file["depth"]
-        depth.resize(self._count + 1, axis=0)
-        depth.id.write_direct_chunk((self._count, 0, 0), _compress(frame.depth))
+            self._add("messages", np.frombuffer(f"{message}\n".encode(), np.uint8))
+        self._add("message_end", [self._length["messages"]])
+        self._add("captured_ns", [frame.captured_ns])
+        self._add("number", [frame.number])
         self._count += 1
         self._file.flush()
 
@@ -235,13 +261,13 @@ class H5RecordingWriter(FrameFile):
         """Finish the file."""
         self._file.close()
 
-    def _add(self, table: str, entry: object) -> None:
-        dataset = self._file[table]
-        dataset.resize(len(dataset) + 1, axis=0)
-        dataset[-1] = entry
-
-    def _extend(self, table: str, entries: NDArray[np.uint8]) -> None:
-        dataset = self._file[table]
-        start = len(dataset)
-        dataset.resize(start + len(entries), axis=0)
-        dataset[start:] = entries
+    def _add(self, table: str, entries: ArrayLike) -> None:
+        """Append entries to a table, by HDF5's own calls: h5py's indexing takes ten times as long."""
+        dataset = self._tables[table].id
+        values = np.ascontiguousarray(entries, dataset.dtype)
+        start, self._length[table] = self._length[table], self._length[table] + len(values)
+        rest = values.shape[1:]
+        dataset.set_extent((self._length[table], *rest))
+        place = dataset.get_space()
+        place.select_hyperslab((start, *(0,) * len(rest)), values.shape)
+        dataset.write(h5py.h5s.create_simple(values.shape), place, values)

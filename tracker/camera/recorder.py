@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -125,5 +126,8 @@ class Recorder:
                 file.append(frame, None if message is None else to_json_line(message))
                 self.written += 1
                 item = self._waiting.get()
-        finally:
-            file.close()
+        except Exception:
+            with contextlib.suppress(Exception):  # on a full disk closing fails, too; the first error counts
+                file.close()
+            raise
+        file.close()
