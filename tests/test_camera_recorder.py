@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from camera_samples import INTRINSICS, PERIOD_NS, START_NS, assert_same, depth_of, frame_of, frames_with_truth, record
+from camera_samples import assert_same, frame_of, frames_with_truth, record
 
 from tracker.camera import open_camera, open_recorder
 from tracker.camera.recorder import QUEUE_FRAMES, FrameFile, Recorder
@@ -118,43 +113,6 @@ def test_frames_of_another_kind_are_refused(tmp_path):
         recorder.close()
     with open_camera(str(tmp_path / "walk")) as camera:
         assert len(list(camera)) == 1
-
-
-RECORD_FOREVER = """
-import itertools, sys, time
-from camera_samples import frame_of, hand_of
-from tracker.camera import open_recorder
-recorder = open_recorder(sys.argv[1], "walk")
-for number in itertools.count():
-    recorder.write(frame_of(number, (hand_of(number),)))
-    time.sleep(0.005)
-    if number == 250:
-        print("recorded", flush=True)
-"""
-
-
-@pytest.mark.parametrize("name", ["killed", "killed.h5"])
-def test_a_killed_recorder_leaves_a_recording_that_can_be_read(tmp_path, name):
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", RECORD_FOREVER, str(tmp_path / name)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == b"recorded\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    with open_camera(str(tmp_path / name)) as camera:
-        frames = list(camera)
-    assert len(frames) > 20
-    for number, frame in enumerate(frames):
-        assert frame.number == number
-        assert frame.captured_ns == START_NS + number * PERIOD_NS
-        np.testing.assert_array_equal(frame.depth, depth_of(number))
-        assert frame.truth is not None
-    assert frames[0].intrinsics == INTRINSICS
 
 
 @pytest.mark.parametrize("surplus", ["1700000009.5\n", "17000"])

@@ -18,7 +18,7 @@ the two tables for the messages. Files of older programs lack them.)
 
 from __future__ import annotations
 
-import re
+import shutil
 import time
 import zlib
 from collections import defaultdict
@@ -40,6 +40,8 @@ from tracker.hand.skeleton import JOINT_COUNT
 
 FORMAT = "depth-recording"
 VERSION = 1
+RESERVE_BYTES = 16 << 20
+"""Free on the disk when a recording ends: HDF5 damages a file, and its process, when it cannot write."""
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError)
 """What h5py raises for broken files."""
 SIDES: tuple[Side | None, ...] = (None, "left", "right")
@@ -232,13 +234,8 @@ class H5RecordingWriter(FrameFile):
             raise CameraError(f"{self._path} was removed")
         if frame.captured_ns <= self._last_ns:
             raise CameraError(f"frame {frame.number} is not later than the one before")
-        try:
-            self._append(frame, message)
-        except (OSError, RuntimeError) as error:
-            reason = re.search(r"error message = '([^']+)'", str(error))
-            raise CameraError(reason[1] if reason else str(error)) from error
-
-    def _append(self, frame: DepthFrame, message: str | None) -> None:
+        if shutil.disk_usage(self._path.parent).free < RESERVE_BYTES:
+            raise CameraError(f"less than {RESERVE_BYTES >> 20} MB are free on the disk")
         self._last_ns = frame.captured_ns
         # The image first: where the disk is full after it, the frame is in no other table and does not count.
         depth = self._tables["depth"].id
