@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,9 @@ class RecordSwitch:
         with self._lock:
             if self._recorder is not None:
                 return
-            path = self._folder / time.strftime(f"recording-%Y%m%d-%H%M%S{self._suffix}")
+            # To the millisecond, as a button can be pressed twice in a second.
+            now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+            path = self._folder / f"recording-{now}{self._suffix}"
             try:
                 self._recorder = self._open(path)
             except TrackerError as error:

@@ -17,8 +17,8 @@ from tracker.stream.message import Hand
 MOST_POINTS: Final = 30_000
 INFERRED: Final = 0.5
 """Brightness of a joint that is not seen, of 1."""
-NEAR_COLOR: Final = (215, 235, 255)
-FAR_COLOR: Final = (25, 55, 140)
+NEAR_COLOR: Final = (150, 195, 255)
+FAR_COLOR: Final = (45, 75, 170)
 """Blues, as the skeletons are red, yellow and green."""
 
 CORNERS: Final = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)

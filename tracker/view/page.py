@@ -107,14 +107,14 @@ class Page:
     def _add_scene(self) -> None:
         scene = self.server.scene
         scene.set_up_direction("-y")
-        self.server.initial_camera.position = (0.15, -0.2, -0.15)
-        self.server.initial_camera.look_at = (0.12, 0.0, 0.6)
+        self.server.initial_camera.position = (0.12, -0.16, 0.0)
+        self.server.initial_camera.look_at = (0.11, 0.0, 0.6)
         dot, line, black = np.zeros((1, 3), np.float32), np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.uint8)
-        self._cloud = scene.add_point_cloud("/depth", dot, (0, 0, 0), point_size=0.002, visible=False)
+        self._cloud = scene.add_point_cloud("/depth", dot, (0, 0, 0), point_size=0.0015, visible=False)
         self._joints = scene.add_point_cloud(
-            "/joints", dot, (0, 0, 0), point_size=0.006, point_shape="circle", precision="float32", visible=False
+            "/joints", dot, (0, 0, 0), point_size=0.007, point_shape="circle", precision="float32", visible=False
         )
-        self._bones = scene.add_line_segments("/hands", line, black, thickness=0.005, visible=False)
+        self._bones = scene.add_line_segments("/hands", line, black, thickness=0.006, visible=False)
         self._cubes = scene.add_line_segments("/cubes", line, black, thickness=0.0015, visible=False)
         self._labels: list[Any] = []
 
