@@ -28,7 +28,9 @@ class Curves:
         self._next = -math.inf
         empty = np.zeros(1)
         look: dict[str, Any] = {"scales": SCALES, "axes": AXES, "height": 120, "legend": {"show": False}}
-        self._fps = gui.add_uplot((empty, empty), ({}, series(FPS_COLOR)), title="frames a second, over the last 30 s", **look)
+        self._fps = gui.add_uplot(
+            (empty, empty), ({}, series(FPS_COLOR)), title="frames a second, over the last 30 s", **look
+        )
         self._latency = gui.add_uplot(
             (empty, empty, empty),
             ({}, series(P50_COLOR), series(P95_COLOR)),
