@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tracker.errors import StreamError
 
 MAX_BYTES: Final = 64 * 1024
-"""Of one message. Two hands take 0.9 kB, so this is room for far more hands than a camera sees."""
+"""Of one message. Two hands take 1.3 kB, so this is room for far more hands than a camera sees."""
 MAX_TEXT: Final = 1024
 MAX_INTEGER: Final = 2**63 - 1
 

@@ -172,7 +172,7 @@ class Subscriber:
                         self._fresh = burst < QUEUE
                         self._changed.notify_all()
                     burst = 0
-                    while not socket.poll(ALIVE_SECONDS * 1000):
+                    while not socket.poll(round(ALIVE_SECONDS * 1000)):
                         # ZeroMQ gives up for good on a tracker that refused our key or sent something too long.
                         with contextlib.suppress(zmq.ZMQError):
                             socket.disconnect(self.endpoint)
