@@ -18,7 +18,7 @@ _SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """x >> bits of the number as an unsigned one; torch's own keeps the sign."""
+    """Shift numbers right as if they were unsigned; torch's own keeps the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
