@@ -23,7 +23,7 @@ from tracker.camera.frame import HandTruth
 from tracker.errors import TrackerError
 from tracker.hand.skeleton import JOINT_NAMES
 from tracker.stream.message import Hand
-from trainer.evaluate import calibration_error
+from trainer.judging.evaluate import calibration_error
 
 FAR = 0.10
 """Metres: a published hand whose joints are further from every true hand than this on average is a false hand."""

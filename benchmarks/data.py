@@ -27,10 +27,10 @@ from machine import machine
 
 from tracker.hand.heatmaps import gaussian_maps
 from tracker.hand.voxels import voxelise
-from trainer.augment import PAPER, augment
 from trainer.data.packed import PackedSamples
 from trainer.data.synthetic import SyntheticSamples
 from trainer.data.writing import open_writer, write
+from trainer.fitting.augment import PAPER, augment
 
 PORT_MS = 2.6 + 21.8
 SECONDS = 3.0

@@ -23,14 +23,14 @@ import torch
 from machine import machine
 
 from tracker.network.v2v import PRESETS
-from trainer.augment import PAPER
 from trainer.data.loading import Plan, batches
 from trainer.data.packed import PackedSamples
-from trainer.distributed import World
-from trainer.event_log import read_log
-from trainer.fit import Fit
-from trainer.order import Order
-from trainer.recipes import FitConfig, loss_config
+from trainer.fitting.augment import PAPER
+from trainer.fitting.fit import Fit
+from trainer.fitting.order import Order
+from trainer.fitting.recipes import FitConfig, loss_config
+from trainer.parallel.world import World
+from trainer.showing.event_log import read_log
 
 PORT_RATE = 41
 SAMPLES = 256

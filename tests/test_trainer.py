@@ -17,19 +17,19 @@ from tracker.hand.heatmaps import gaussian_maps
 from tracker.hand.voxels import voxelise
 from tracker.network.v2v import V2VConfig
 from tracker.network.weights import load_weights
-from trainer.augment import PAPER, Augmentation, _turn, augment
-from trainer.checkpoint import load_checkpoint
 from trainer.cli import main
-from trainer.counter import normal, sample_keys, uniform
 from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.sample import Sample, collate
 from trainer.data.synthetic import SyntheticSamples
-from trainer.distributed import World
-from trainer.evaluate import calibration_error, evaluate, fit_confidence
-from trainer.fit import Fit
-from trainer.losses import LossConfig, counts, loss
-from trainer.order import Order, share
-from trainer.recipes import FitConfig
+from trainer.fitting.augment import PAPER, Augmentation, _turn, augment
+from trainer.fitting.checkpoint import load_checkpoint
+from trainer.fitting.counter import normal, sample_keys, uniform
+from trainer.fitting.fit import Fit
+from trainer.fitting.losses import LossConfig, counts, loss
+from trainer.fitting.order import Order, share
+from trainer.fitting.recipes import FitConfig
+from trainer.judging.evaluate import calibration_error, evaluate, fit_confidence
+from trainer.parallel.world import World
 
 NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
 torch.set_num_threads(1)  # networks this small are slower on more

@@ -19,10 +19,10 @@ from torch import nn
 
 from tracker.errors import DataError
 from tracker.network.v2v import V2V, V2VConfig
-from trainer.distributed import LOST, Place, SharedError, World, fair_threads, peers_watched
-from trainer.launch import count_gpus
-from trainer.launchers import Launch, detect, expand_counts, expand_nodes
-from trainer.sync_batch_norm import synchronise
+from trainer.parallel.launch import count_gpus
+from trainer.parallel.launchers import Launch, detect, expand_counts, expand_nodes
+from trainer.parallel.sync_batch_norm import synchronise
+from trainer.parallel.world import LOST, Place, SharedError, World, fair_threads, peers_watched
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -233,7 +233,7 @@ LAUNCHES = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT)!r})
 from tracker.errors import DataError
-from trainer.launch import launch
+from trainer.parallel.launch import launch
 found = [launch(2, ["good"]), launch(2, ["fail"])]
 try:
     launch(2, ["kill"])

@@ -19,14 +19,14 @@ from tracker.hand.heatmaps import gaussian_maps
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from tracker.network.v2v import V2VConfig
 from tracker.network.weights import save_weights
-from trainer import metrics
-from trainer.augment import Augmentation
 from trainer.cli import main
 from trainer.commands.evaluate import PRESET_NAMES
 from trainer.data.sample import Sample
-from trainer.evaluate import evaluate, merge
-from trainer.peaks import find_peaks, match_peaks
-from trainer.text_files import PRESETS, from_mm, read_blocks, text_errors, to_mm
+from trainer.fitting.augment import Augmentation
+from trainer.judging import metrics
+from trainer.judging.evaluate import evaluate, merge
+from trainer.judging.peaks import find_peaks, match_peaks
+from trainer.judging.text_files import PRESETS, from_mm, read_blocks, text_errors, to_mm
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

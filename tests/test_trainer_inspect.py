@@ -23,9 +23,9 @@ from tracker.network.v2v import V2VConfig
 from tracker.network.weights import save_weights
 from trainer.cli import main
 from trainer.data.sample import Sample
-from trainer.inspection import describe, inspect, pick
-from trainer.pictures import SIDES, Scene, draw_samples, joint_colors, target_map, write_picture
-from trainer.viewer import SampleViewer, heat_cloud
+from trainer.showing.inspection import describe, inspect, pick
+from trainer.showing.pictures import SIDES, Scene, draw_samples, joint_colors, target_map, write_picture
+from trainer.showing.viewer import SampleViewer, heat_cloud
 
 NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
 

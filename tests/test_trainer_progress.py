@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tracker.errors import DataError
-from trainer import progress as progress_module
-from trainer.curves import draw_curves
-from trainer.event_log import EventLog, read_log
-from trainer.progress import Progress
+from trainer.showing import progress as progress_module
+from trainer.showing.curves import draw_curves
+from trainer.showing.event_log import EventLog, read_log
+from trainer.showing.progress import Progress
 
 
 class Clock:

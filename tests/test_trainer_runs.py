@@ -17,8 +17,8 @@ import torch
 from trainer_samples import write_h5
 
 from tracker.network.weights import find_weights, load_weights
-from trainer.checkpoint import load_checkpoint
-from trainer.event_log import read_log
+from trainer.fitting.checkpoint import load_checkpoint
+from trainer.showing.event_log import read_log
 
 CPU = torch.device("cpu")
 KILLS = 20
@@ -61,7 +61,7 @@ class Nursery:
 
     CODE = """
 import os, sys
-import trainer.fit, trainer.commands.fit
+import trainer.fitting.fit, trainer.commands.fit
 from trainer.cli import main
 for line in sys.stdin:
     child = os.fork()

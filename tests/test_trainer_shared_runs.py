@@ -11,8 +11,8 @@ import pytest
 import torch
 from trainer_samples import write_h5
 
-from trainer.checkpoint import load_checkpoint
-from trainer.event_log import read_log
+from trainer.fitting.checkpoint import load_checkpoint
+from trainer.showing.event_log import read_log
 
 BATCH = 16
 SMALL = ["--input-size", "16", "--precision", "f32", "--batch-size", str(BATCH), "--workers", "0"]

@@ -21,7 +21,7 @@ class HandNetworkConfig:
     name: what the status message calls the model. edge: cube edge in metres it was trained for.
     decode, calibration: see `Decoder`. skeleton: the joint set, `hand21` where `tracker run` is to use it.
     global_joints: 0 for one map a joint; otherwise the one map shows this many joints without telling which is which
-    (`trainer.peaks` finds them), and the skeleton is `global{n}`.
+    (`trainer.judging.peaks` finds them), and the skeleton is `global{n}`.
     """
 
     v2v: V2VConfig

@@ -12,10 +12,10 @@ from tracker.errors import DataError
 from trainer.commands.arguments import add_data_arguments, add_device_argument, open_samples, pick_device, positive
 
 if TYPE_CHECKING:
-    from trainer.metrics import Errors
+    from trainer.judging.metrics import Errors
 
 PRESET_NAMES = ("nyu", "icvl", "msra", "hands2017", "xyz")
-"""As in `trainer.text_files`, which needs numpy; help must not wait for it."""
+"""As in `trainer.judging.text_files`, which needs numpy; help must not wait for it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def _text_files(options: argparse.Namespace) -> int:
         options.usage_error("--predictions needs --truth FILE")
     if not options.preset:
         options.usage_error(f"text files need --preset, one of {', '.join(PRESET_NAMES)} (xyz: x y z in mm)")
-    from trainer.text_files import text_errors
+    from trainer.judging.text_files import text_errors
 
     names = _names(options, options.predictions)
     methods = {name: text_errors(path, options.truth, options.preset) for name, path in zip(names, options.predictions)}
@@ -80,7 +80,7 @@ def _networks(options: argparse.Namespace) -> int:
         options.usage_error("--preset is for text files, which --predictions and --truth name")
     from tracker.hand.skeleton import JOINT_NAMES, SKELETON
     from tracker.network.weights import find_weights, load_weights
-    from trainer.evaluate import calibration_error, evaluate, joint_count
+    from trainer.judging.evaluate import calibration_error, evaluate, joint_count
 
     *weights, data = options.files
     names = _names(options, [Path(name) for name in weights])
@@ -124,8 +124,8 @@ def _report(
     output: Path | None,
 ) -> None:
     """Print the table; write it and the plots to a folder."""
-    from trainer.metrics import figures
-    from trainer.plots import plot_curves, plot_joints
+    from trainer.judging.metrics import figures
+    from trainer.judging.plots import plot_curves, plot_joints
 
     results = {name: figures(error_mm, joint_names) for name, error_mm in methods.items()}
     for name, error_mm in methods.items():
@@ -147,8 +147,8 @@ def _report(
 
 
 def format_table(results: Mapping[str, dict[str, Any]]) -> str:
-    """The figures (see `trainer.metrics.figures`), a line a figure, a column a method."""
-    from trainer.metrics import TABLE_THRESHOLDS
+    """The figures (see `trainer.judging.metrics.figures`), a line a figure, a column a method."""
+    from trainer.judging.metrics import TABLE_THRESHOLDS
 
     first = next(iter(results.values()))
     rows: list[tuple[str, str, list[Any]]] = [("frames", "{:.0f}", [r["frames"] for r in results.values()])]

@@ -23,10 +23,10 @@ from trainer.commands.arguments import (
 
 if TYPE_CHECKING:
     from tracker.network.v2v import V2VConfig
-    from trainer.augment import Augmentation
     from trainer.data.sample import SampleSource
-    from trainer.distributed import World
-    from trainer.recipes import FitConfig
+    from trainer.fitting.augment import Augmentation
+    from trainer.fitting.recipes import FitConfig
+    from trainer.parallel.world import World
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
-    from trainer.launchers import detect
+    from trainer.parallel.launchers import detect
 
     launch = detect(os.environ)
     if launch is None and (options.gpus or options.processes):
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
     import torch
 
-    from trainer.distributed import World
+    from trainer.parallel.world import World
 
     with World.join(launch, pick_device(options.device)) as world:
         try:
@@ -116,9 +116,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace, world: World) -> None:
     from tracker.network.weights import find_weights
-    from trainer.distributed import SharedError
-    from trainer.fit import Fit
-    from trainer.recipes import RECIPES, loss_config
+    from trainer.fitting.fit import Fit
+    from trainer.fitting.recipes import RECIPES, loss_config
+    from trainer.parallel.world import SharedError
 
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     there = world.share((options.output / "checkpoint.pt").exists() if world.main else False)
@@ -171,7 +171,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
 
 def _launch_workers(options: argparse.Namespace) -> int:
     """Start this same command several times, as one run."""
-    from trainer.launch import count_gpus, launch
+    from trainer.parallel.launch import count_gpus, launch
 
     if options.gpus and options.processes:
         raise DataError("give either --gpus or --processes (on the CPU)")
@@ -222,7 +222,7 @@ def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
 def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Augmentation, str]:
     from dataclasses import replace
 
-    from trainer.augment import PAPER, SIMULATED, Augmentation
+    from trainer.fitting.augment import PAPER, SIMULATED, Augmentation
 
     name = options.augmentation
     if name == "auto":

@@ -15,7 +15,7 @@ from trainer.commands.arguments import add_data_arguments, open_samples, positiv
 if TYPE_CHECKING:
     from tracker.network.hand_network import HandNetwork
     from trainer.data.sample import Sample, SampleSource
-    from trainer.pictures import Scene
+    from trainer.showing.pictures import Scene
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +62,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     scenes = _scenes(options, samples, indices, network)
     if options.output:
-        from trainer.pictures import draw_samples, write_picture
+        from trainer.showing.pictures import draw_samples, write_picture
 
         write_picture(draw_samples(scenes, chosen), options.output)
         print(f"picture in {options.output}", flush=True)
     if options.view:
-        from trainer.viewer import SampleViewer
+        from trainer.showing.viewer import SampleViewer
 
         with SampleViewer(scenes, chosen, options.port) as viewer:
             print(f"samples on {viewer.url}; Ctrl-C ends", flush=True)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 def _print_figures(options: argparse.Namespace, samples: SampleSource) -> None:
     from tqdm import tqdm
 
-    from trainer.inspection import describe, inspect, pick
+    from trainer.showing.inspection import describe, inspect, pick
 
     chosen = pick(len(samples), options.most, options.seed)
     found = inspect(samples, tqdm(chosen, desc="reading", leave=False, disable=None))
@@ -131,8 +131,8 @@ def _scenes(
 
     A damaged sample is left out with a message; one that was asked for by number raises DataError.
     """
-    from trainer.augment import PAPER, SIMULATED, augment
     from trainer.data.sample import Sample, collate
+    from trainer.fitting.augment import PAPER, SIMULATED, augment
 
     how = SIMULATED if options.data == "synthetic" else PAPER
     scenes = []
@@ -157,7 +157,7 @@ def _scenes(
 
 def _scene(title: str, sample: Sample, network: HandNetwork | None) -> Scene:
     """A sample as it is shown, with what a network finds in it."""
-    from trainer.pictures import Scene
+    from trainer.showing.pictures import Scene
 
     title += f", {sample.edge * 1000:.0f} mm{'' if sample.presence else ', no right hand'}"
     if network is None:

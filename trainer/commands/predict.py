@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     if options.truth and options.truth.resolve() == options.output.resolve():
         options.usage_error("--truth and OUT.txt are the same file")
     from tracker.network.weights import find_weights, load_weights
-    from trainer.evaluate import estimates, joint_count
-    from trainer.text_files import PRESETS, format_line, from_mm, written_whole
+    from trainer.judging.evaluate import estimates, joint_count
+    from trainer.judging.text_files import PRESETS, format_line, from_mm, written_whole
 
     network = load_weights(find_weights(options.weights))
     if network.config.global_joints:

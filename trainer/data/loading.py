@@ -12,10 +12,10 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from tracker.errors import DataError, TrackerError
-from trainer.counter import sample_keys
 from trainer.data.packed import PackedSamples
 from trainer.data.sample import Batch, Sample, SampleSource, collate
-from trainer.order import Order, share
+from trainer.fitting.counter import sample_keys
+from trainer.fitting.order import Order, share
 
 AHEAD = 4
 """Batches that wait ready, for each process that makes them."""

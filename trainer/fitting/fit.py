@@ -26,20 +26,20 @@ from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights, save_weights
-from trainer.augment import Augmentation, augment
-from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.curves import draw_curves
 from trainer.data.loading import Plan, batches, interrupts_ignored
 from trainer.data.sample import Batch, SampleSource
 from trainer.data.synthetic import SyntheticSamples
-from trainer.distributed import SharedError, World, peers_watched
-from trainer.evaluate import Evaluation, calibration_error, evaluate, fit_confidence, merge
-from trainer.event_log import EventLog
-from trainer.losses import LossConfig, counts, loss
-from trainer.order import Order
-from trainer.progress import Progress
-from trainer.recipes import FitConfig
-from trainer.sync_batch_norm import synchronise
+from trainer.fitting.augment import Augmentation, augment
+from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
+from trainer.fitting.losses import LossConfig, counts, loss
+from trainer.fitting.order import Order
+from trainer.fitting.recipes import FitConfig
+from trainer.judging.evaluate import Evaluation, calibration_error, evaluate, fit_confidence, merge
+from trainer.parallel.sync_batch_norm import synchronise
+from trainer.parallel.world import SharedError, World, peers_watched
+from trainer.showing.curves import draw_curves
+from trainer.showing.event_log import EventLog
+from trainer.showing.progress import Progress
 
 LOG_STEPS = 20
 """Steps that one line of the log tells of. On a GPU the loss is looked at as often: reading it waits for the device."""

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from trainer.event_log import FILE, read_log
+from trainer.showing.event_log import FILE, read_log
 
 PICTURE: Final = "curves.png"
 

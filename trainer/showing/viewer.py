@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tracker.errors import DataError, missing_package
 from tracker.hand.heatmaps import axis_centers
 from tracker.hand.skeleton import BONES, JOINT_COUNT, JOINT_NAMES
-from trainer.pictures import MAPS, Scene, joint_colors, target_map
+from trainer.showing.pictures import MAPS, Scene, joint_colors, target_map
 
 NOTHING: Final = "none"
 ALL: Final = "all joints"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tracker.hand.heatmaps import PAPER_SIGMA
 from tracker.network.v2v import V2VConfig
-from trainer.losses import LossConfig, LossName
+from trainer.fitting.losses import LossConfig, LossName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer.counter import normal, split, uniform
 from trainer.data.sample import Batch
+from trainer.fitting.counter import normal, split, uniform
 
 OUTSIDE = 9.0
 """Where dropped points are put: outside every cube. Taking them out would make a GPU wait to hear how many stay."""

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainer.distributed import World
+from trainer.parallel.world import World
 
 
 def synchronise(module: nn.Module, world: World) -> nn.Module:

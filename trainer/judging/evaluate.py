@@ -14,10 +14,10 @@ from tqdm import tqdm
 from tracker.errors import DataError
 from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
-from trainer import metrics
-from trainer.augment import Augmentation, augment
 from trainer.data.sample import Batch, Sample, SampleSource, collate
-from trainer.peaks import find_peaks, match_peaks
+from trainer.fitting.augment import Augmentation, augment
+from trainer.judging import metrics
+from trainer.judging.peaks import find_peaks, match_peaks
 
 PEAK_TOLERANCE = 20.0
 """Precision and recall of peaks without identity count those within so many mm of a joint."""

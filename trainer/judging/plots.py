@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.metrics import CURVE_LIMIT, Errors, frames_area, frames_within, joint_means, joints_within, mean_error
+from trainer.judging.metrics import (
+    CURVE_LIMIT,
+    Errors,
+    frames_area,
+    frames_within,
+    joint_means,
+    joints_within,
+    mean_error,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +37,7 @@ def plot_curves(path: Path, methods: Mapping[str, Errors]) -> None:
     """Share of frames with all joints within a threshold, and share of joints within it, 0 to 80 mm.
 
     The legend tells the mean error and the area under the left curve.
-    methods: name to (n, J) errors in mm, see `trainer.metrics`.
+    methods: name to (n, J) errors in mm, see `trainer.judging.metrics`.
     """
     columns = 2 if len(methods) < 9 else 3
     figure = _figure(10.5, 4.3 + 0.22 * -(-len(methods) // columns))

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from tracker.errors import DataError, TrackerError
-from trainer.launchers import Launch, detect
+from trainer.parallel.launchers import Launch, detect
 
 __all__ = ["Launch", "World", "detect"]
 

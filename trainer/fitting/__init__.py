@@ -1,0 +1,1 @@
+"""Training itself: augmentation, losses, recipes, the order of samples, the run and its checkpoints."""

@@ -1,0 +1,1 @@
+"""How good a network or a file of predictions is."""
