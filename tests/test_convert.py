@@ -16,7 +16,7 @@ from stream_samples import make_message
 from tracker.camera import open_camera, open_recorder
 from tracker.cli import main
 from tracker.convert import convert
-from tracker.errors import CameraError
+from tracker.errors import CameraError, StreamError
 from tracker.kept_messages import recorded_lines
 
 BAG = Path(__file__).with_name("test_camera_twelve_frames.bag")
@@ -124,6 +124,13 @@ def test_mistakes_are_told(tmp_path, capsys, source, out, reason):
     told = capsys.readouterr().err
     assert reason in told
     assert told.count("\n") == 1
+
+
+def test_messages_that_are_none_are_told(tmp_path):
+    source = record(tmp_path / "walk", frames_with_truth())
+    (source / "messages.jsonl").write_text('garbage\n{"frame": 7}\n')
+    with pytest.raises(StreamError, match="message 1 is not a line of JSON"):
+        convert(source, tmp_path / "out")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may write everywhere")

@@ -6,6 +6,8 @@ import csv
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from tracker.errors import StreamError, TrackerError
 from tracker.hand.skeleton import BONES, JOINT_NAMES
 from tracker.joints_csv import write_csv
 from tracker.kept_messages import in_step
-from tracker.show import has_display, load_open3d
+from tracker.show import ARROW_RIGHT, SPACE_BAR, has_display, load_open3d, play
 from tracker.stream.message import HandsMessage, to_json_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -228,3 +230,43 @@ def test_show_without_a_display_is_an_error_and_a_picture_needs_none(tmp_path):
     # The skeletons' red to green; the cloud is blue, the background nearly black.
     assert (picture[..., 1:].max(axis=2).astype(int) - picture[..., 0] > 60).sum() > 50
     assert main(["show", recording, "--output", str(tmp_path / "a.jpg")]) == 1
+
+
+class FakeWindow:
+    """Keeps what it is shown; is closed after so many looks, and presses keys on the way."""
+
+    def __init__(self, looks: int, presses: dict[int, int]) -> None:
+        self.looks, self.presses = looks, presses
+        self.shown: list[tuple[int, int]] = []
+        self.actions: dict[int, Callable[[], None]] = {}
+        self.look = 0
+
+    def on_key(self, key, action) -> None:
+        self.actions[key] = action
+
+    def show(self, frame, message) -> None:
+        self.shown.append((frame.number, self.look))
+
+    def refresh(self) -> bool:
+        self.look += 1
+        if self.look in self.presses:
+            self.actions[self.presses[self.look]]()
+        return self.look < self.looks
+
+
+def test_playing_shows_every_frame_at_its_time_and_stays_at_the_last():
+    frames = [replace(frame_of(number), captured_ns=number * 30_000_000) for number in range(5)]
+    window = FakeWindow(looks=60, presses={})
+    start = time.monotonic()
+    play(window, iter([(frame, None) for frame in frames]))
+    assert [number for number, _ in window.shown] == [0, 1, 2, 3, 4]
+    assert time.monotonic() - start > 4 * 0.03
+    looks = [look for _, look in window.shown]
+    assert min(np.diff(looks)) >= 1
+
+
+def test_space_bar_holds_and_the_arrow_goes_on_by_one():
+    frames = [replace(frame_of(number), captured_ns=number * 1_000_000) for number in range(5)]
+    window = FakeWindow(looks=40, presses={1: SPACE_BAR, 10: ARROW_RIGHT, 20: ARROW_RIGHT})
+    play(window, iter([(frame, None) for frame in frames]))
+    assert window.shown == [(0, 0), (1, 10), (2, 20)]

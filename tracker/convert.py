@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ def convert(source: Path, out: Path, progress: bool = False) -> int:
 
     source: `.bag`, `.db3`, `.h5` or a recording folder. out: an `.h5` file or, without suffix, a folder; it appears
     when it is complete. progress: show a bar on standard error. Returns the number of frames.
-    Raises CameraError if the source is broken, or the output is there already or cannot be written.
+    Raises CameraError or StreamError if the source is broken, or the output is there already or cannot be written.
     """
     from tqdm import tqdm
 
@@ -52,9 +51,10 @@ def _messages(source: Path) -> dict[int, str]:
     """The messages of a recording by frame number; RealSense recordings have none."""
     if source.suffix in (".bag", ".db3"):
         return {}
-    from tracker.kept_messages import recorded_lines
+    from tracker.kept_messages import parse_line, recorded_lines
 
-    return {json.loads(line)["frame"]: line for line in recorded_lines(source)}
+    lines = enumerate(recorded_lines(source), start=1)
+    return {parse_line(line, f"{source}, message {row}").frame: line for row, line in lines}
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert; returns the exit status. Raises CameraError."""
+    """Convert; returns the exit status. Raises CameraError, StreamError."""
     frames = convert(options.source, options.out, progress=sys.stderr.isatty())
     print(f"{options.out}: {frames} frames of {options.source}")
     return 0

@@ -90,7 +90,7 @@ class Window:
         """Balls for the joints and rods for the bones, coloured by confidence, in one mesh."""
         from tracker.view.drawing import bone_segments, joint_points
 
-        if message is None:
+        if message is None or not message.hands:
             return []
         mesh = self._o3d.geometry.TriangleMesh()
         for point, color in zip(*joint_points(message.hands)):
