@@ -119,7 +119,7 @@ class Browser:
 
 
 if __name__ == "__main__":
-    with Browser(sys.argv[1], 1280, 880) as browser:
+    with Browser(sys.argv[1], 1280, 800) as browser:
         time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 10.0)
         browser.evaluate("document.querySelectorAll('[role=alert] button').forEach(b => b.click())")
         time.sleep(1.5)
