@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         raise EngineError(f"{path} is there and does not end in {SUFFIXES[args.format]}: it is not replaced")
     source = find_weights(args.model)
     network = load_weights(source)
+    if network.config.global_joints:
+        raise EngineError(f"{source.name} shows all joints in one map, which the exported decoding cannot take apart")
     if args.format == "tensorrt":
         print(f"{path}: built by {export_tensorrt(network, path, half=args.half)} from {source.name}, not run")
         return 0

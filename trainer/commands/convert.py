@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", *KINDS),
         help="what SOURCE is (default: auto tells HDF5, compact and recording folders)",
     )
+    parser.add_argument(
+        "--axes", default="xyz", choices=("xyz", "yxz"), help="of the grids that an old checkpoint was trained on"
+    )
     add_writing_arguments(parser)
     importers.add_arguments(parser)
 
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output.suffix == ".safetensors":
         from trainer.reference_checkpoint import convert_checkpoint
 
-        convert_checkpoint(options.source, options.output, options.edge)
+        convert_checkpoint(options.source, options.output, options.edge, axes=options.axes)
         return 0
     if not options.source.exists():
         raise DataError(f"no such file or folder: {options.source}")
