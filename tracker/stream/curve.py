@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from tracker.errors import StreamError
 from tracker.stream.endpoint import NONE, check_endpoint, is_loopback
@@ -56,6 +55,9 @@ class Doorkeeper:
     """
 
     def __init__(self, context: Context, keys: ServerKeys) -> None:
+        # Imported here: it brings asyncio, which the many that publish or receive without keys need not wait for.
+        from zmq.auth.thread import ThreadAuthenticator
+
         self._keys = keys
         self._warned = False
         self._authenticator = ThreadAuthenticator(context)

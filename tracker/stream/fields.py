@@ -9,6 +9,7 @@ import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -157,10 +158,10 @@ class Numbers:
         """See Kind."""
         rows = _list(value, key, self.shape[0], self.shape[0])
         if len(self.shape) == 2:
-            if not all(isinstance(row, list) and len(row) == self.shape[1] for row in rows):
+            if set(map(type, rows)) != {list} or set(map(len, rows)) != {self.shape[1]}:
                 raise StreamError(f"field {key!r} must hold lists of {self.shape[1]} numbers")
-            rows = [item for row in rows for item in row]
-        if not {type(item) for item in rows} <= {int, float}:
+            rows = list(chain.from_iterable(rows))
+        if not set(map(type, rows)) <= {int, float}:
             raise StreamError(f"field {key!r} must hold numbers only")
         array = np.array(rows, np.float64)
         good = (array >= self.each.low) & (array <= self.each.high)
@@ -187,7 +188,7 @@ class Flags:
     def read(self, value: Any, key: str) -> NDArray[np.bool_]:
         """See Kind."""
         flags = _list(value, key, self.count, self.count)
-        if not all(type(flag) is bool for flag in flags):
+        if set(map(type, flags)) != {bool}:
             raise StreamError(f"field {key!r} must hold true and false only")
         return np.array(flags, np.bool_)
 

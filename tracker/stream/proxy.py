@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 import zmq
 
@@ -17,9 +16,7 @@ from tracker.stream.curve import Doorkeeper, server_keys, use_client_keys, warn_
 from tracker.stream.endpoint import bind_error, check_endpoint, connect_error, is_ipv6
 from tracker.stream.keys import read_client_keys
 from tracker.stream.publisher import LINGER_MS, MAX_REQUEST, QUEUE
-from tracker.stream.subscriber import MAX_WIRE_BYTES
-
-_HEARTBEAT_MS: Final = 2000
+from tracker.stream.subscriber import HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, MAX_WIRE_BYTES
 
 
 class Proxy:
@@ -55,7 +52,8 @@ class Proxy:
         self._in.setsockopt(zmq.RCVHWM, QUEUE)
         self._in.setsockopt(zmq.LINGER, 0)
         self._in.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
-        self._in.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        self._in.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._in.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         self._out.setsockopt(zmq.SNDHWM, QUEUE)
         self._out.setsockopt(zmq.LINGER, LINGER_MS)
         self._out.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST)

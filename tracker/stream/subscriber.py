@@ -38,7 +38,8 @@ MAX_CAMERAS: Final = 256
 _GRACE_SECONDS: Final = 0.2
 _OLD_SECONDS: Final = 0.1
 _TURN_SECONDS: Final = 0.05
-_HEARTBEAT_MS: Final = 2000
+HEARTBEAT_MS: Final = 2000
+HEARTBEAT_TIMEOUT_MS: Final = 10_000
 _SLICE_SECONDS: Final = 0.5
 
 
@@ -74,7 +75,8 @@ class Subscriber:
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
         socket.setsockopt(zmq.IPV6, is_ipv6(endpoint))
         # A tracker that vanished without a goodbye (power, cable) is noticed, and connected to again when it is back.
-        socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         if client_keys is not None:
             use_client_keys(socket, client_keys)
         for topic in self._topics:
@@ -95,6 +97,7 @@ class Subscriber:
         Raises StreamError for a message of another protocol version or a broken one; the next call goes on after it.
         """
         with self._changed:
+            self._check_open()
             self._wait(lambda: bool(self._waiting), timeout)
             item = self._waiting.popleft() if self._waiting else None
         return _read(item)
@@ -105,6 +108,7 @@ class Subscriber:
         For programs that draw at a pace of their own. Each message is handed out once.
         """
         with self._changed:
+            self._check_open()
             if self._wait(lambda: bool(self._waiting), timeout):
                 if time.monotonic() - self._heard > _OLD_SECONDS:
                     # Perhaps the whole program was stopped, and the thread has not had its turn yet.
@@ -147,10 +151,12 @@ class Subscriber:
     ) -> None:
         self.close()
 
-    def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait, with the condition held, until `ready`; whether it is. Raises StreamError if already closed."""
+    def _check_open(self) -> None:
         if self._closed:
             raise StreamError("this subscriber is closed: make another one")
+
+    def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait, with the condition held, until `ready` or the subscriber is closed; whether it is ready."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while not (ready() or self._closed):
             left = deadline - time.monotonic()
