@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import select
 import struct
 import sys
 import time
@@ -92,7 +93,9 @@ def test_everything_fits_into_eighty_columns(monkeypatch):
         progress.dev(12.345, 10.0)
         train(progress, clock, 1, 10_000, done=3, seconds=1.0)
         progress.close()
-        shown = os.read(master, 100_000).decode()
+        shown = ""
+        while select.select([master], [], [], 0.5)[0]:  # it comes in pieces
+            shown += os.read(master, 100_000).decode()
     os.close(master)
     assert "epoch 3, 4/10000, " in shown
     assert shown.rstrip().endswith("dev 12.3 mm, 32/s, wait 20%")
