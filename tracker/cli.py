@@ -177,18 +177,21 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from tracker.stream.curve import server_keys
+
+    # First of all: torch, the camera and the network take their time.
+    server_keys(options.bind, options.keys, options.insecure)
+
     from tracker.camera import open_camera, open_recorder
     from tracker.controls import Controls, RecordSwitch
     from tracker.hand_tracker import Tracker, TrackerConfig
     from tracker.loop import View, run
-    from tracker.stream.curve import server_keys
     from tracker.stream.output import JsonLines
     from tracker.stream.publisher import Publisher
     from tracker.stream.terminal import LiveLine
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
-    server_keys(options.bind, options.keys, options.insecure)  # before the camera and the network take their time
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
         tracker = open_things.enter_context(

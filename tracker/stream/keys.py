@@ -94,7 +94,9 @@ def make_keys(folder: str | Path, clients: tuple[str, ...]) -> list[Path]:
             _write(server / CLIENTS / f"{name}.key", public)
             made.append(folder / name)
     except OSError as error:
-        raise StreamError(f"{error.filename or folder} cannot be written ({error.strerror}): choose another") from error
+        raise StreamError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): choose another folder"
+        ) from error
     except zmq.ZMQError as error:
         raise StreamError(f"keys need a ZeroMQ with CURVE ({error}): pip install --force-reinstall pyzmq") from error
     return made
