@@ -5,19 +5,23 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from stream_samples import make_hand, make_message
 
 from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.camera.playback import RecordedFrame
+from tracker.cli import main
 from tracker.controls import Controls, RecordSwitch
-from tracker.errors import TrackerError
+from tracker.errors import CameraError, TrackerError
 from tracker.hand.cube import Cube
 from tracker.tracking.one_euro import FilterConfig
 from tracker.view.drawing import bone_segments, cube_segments, depth_cloud, joint_colors, joint_points, mirrored
 from tracker.view.live import LiveView
 from tracker.view.page import legend_html
+from tracker.view.replay import ReplayView
 
 
 def make_frame(width: int = 640, height: int = 480) -> DepthFrame:
@@ -151,3 +155,69 @@ def test_watched_page_shows_the_newest_frame():
         assert not view._page._bones.visible
         assert not view._page._labels[0].visible
     assert np.median(costs) < 0.002
+
+
+def connection(view, **options):
+    viser = pytest.importorskip("viser")
+    client = pytest.importorskip("websockets.sync.client")
+    return client.connect(
+        view.url.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"], max_size=None, **options
+    )
+
+
+def test_pages_of_other_sites_are_refused():
+    pytest.importorskip("viser")
+    from websockets.exceptions import InvalidStatus
+
+    with LiveView(make_controls(), port=0) as view:
+        for origin in (view.url, "http://localhost:9000", None):
+            connection(view, origin=origin).close()
+        for origin in ("http://evil.example", "http://127.0.0.1.evil.example:8080", "null", "http://evil.example:8080"):
+            with pytest.raises(InvalidStatus, match="403"):
+                connection(view, origin=origin)
+
+
+def make_recording(broken: int = -1) -> list[RecordedFrame]:
+    def load(number: int) -> DepthFrame:
+        if number == broken:
+            raise CameraError(f"frame {number} is damaged")
+        return replace(make_frame(64, 48), number=number, captured_ns=number * 20_000_000)
+
+    return [RecordedFrame(number, number * 20_000_000, partial(load, number)) for number in range(12)]
+
+
+def test_recording_is_played_to_its_end_from_where_it_stands():
+    pytest.importorskip("viser")
+    with ReplayView("a", make_recording(), {11: replace(make_message(), frame=11)}, port=0) as view:
+        assert wait_until(lambda: "frame 0, 1 of 12, 0.00 s\n\nno message for this frame" in view._page.text.content)
+        view._seek(9)
+        assert wait_until(lambda: "frame 9, 10 of 12, 0.18 s" in view._page.text.content)
+        view._set_playing(True)
+        assert wait_until(lambda: "frame 11, 12 of 12, 0.22 s\n\nright #1, left #2" in view._page.text.content)
+        assert (view._playing, view._slider.value) == (False, 11)
+        view._set_playing(True)
+        assert wait_until(lambda: view._row < 11)
+        view._stop()
+        assert not view._playing
+
+
+def test_damaged_frame_is_told_and_passed():
+    pytest.importorskip("viser")
+    with ReplayView("a", make_recording(broken=5), {}, port=0) as view:
+        view._seek(5)
+        assert wait_until(lambda: "frame 5 is damaged" in view._page.text.content)
+        view._seek(6)
+        assert wait_until(lambda: "no messages: depth only" in view._page.text.content)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere.h5"], "there is no recording nowhere.h5"),
+        (["a.bag"], "read from start to end only"),
+        (["a.h5", "--port", "70000"], "from 0"),
+    ],
+)
+def test_what_cannot_be_viewed_is_told(capsys, words, says):
+    assert main(["view", *words]) == 1
+    assert says in capsys.readouterr().err

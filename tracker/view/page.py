@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from tracker.view.drawing import (
 )
 
 CUBE_GREY: Final = 200
+OWN_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +43,7 @@ class Picture:
 
 
 class Page:
-    """A page that only programs on this machine can open.
+    """A page that only programs on this machine can open, and that other sites in a browser cannot connect to.
 
     title: of the browser's tab. url: where it is; if `port` is taken, the next free one is used.
     watched: whether a browser shows it. on_unwatched: called when the last one has gone.
@@ -58,7 +60,7 @@ class Page:
             raise TrackerError(
                 missing_package("viser", "the live view", 'pip install "v2v-hand-tracker[view]"')
             ) from error
-        with _silent():
+        with _silent(), _for_own_pages():
             self.server = viser.ViserServer(host="127.0.0.1", port=port, label=title, verbose=False)
         self.url = f"http://127.0.0.1:{self.server.get_port()}"
         self.watched = False
@@ -164,6 +166,33 @@ def _show(handle: Any, points: np.ndarray, colors: np.ndarray) -> None:
     handle.visible = len(points) > 0
     if len(points):
         handle.points, handle.colors = points, colors
+
+
+@contextlib.contextmanager
+def _for_own_pages() -> Iterator[None]:
+    """Servers that are started meanwhile refuse the pages of other sites.
+
+    A browser lets every site connect to programs on its machine, and viser does not ask who does: any page that is
+    open beside this one could watch, and record. (Programs that are no browser do not say where they come from.)
+    """
+    from websockets.asyncio import server
+
+    before = server.serve
+
+    def serve(handler: Any, *args: Any, process_request: Any = None, **options: Any) -> Any:
+        def check(connection: Any, request: Any) -> Any:
+            origin = request.headers.get("Origin")
+            if origin is not None and not OWN_ORIGIN.fullmatch(origin):
+                return connection.respond(403, "this page is for this machine\n")
+            return process_request(connection, request) if process_request else None
+
+        return before(handler, *args, process_request=check, **options)
+
+    server.serve = serve  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        server.serve = before  # type: ignore[misc]
 
 
 def _silent() -> contextlib.redirect_stdout[io.StringIO]:
