@@ -401,7 +401,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("bighand", lambda root: shutil.rmtree(root / "full_annotation"), "full_annotation holds no label files"),
     ("bighand", lambda root: shutil.rmtree(root / "Subject_1"), "first image 00000000 is in none of"),
     ("recording", lambda root: (root / "camera.json").unlink(), "has no camera.json"),
-    ("recording", lambda root: (root / "joints.jsonl").write_text("{}\n"), "joints.jsonl, line 1"),
+    ("recording", lambda root: (root / "joints.jsonl").write_text("{}\n{}\n"), "joints.jsonl, line 1"),
     ("recording", lambda root: cut(root / "depth/000000.png", 500), "000000.png is broken"),
 ]
 

@@ -42,7 +42,7 @@ def open_recording_folder(path: Path, realtime: bool = False) -> PlaybackCamera:
     images = numbered_images(path / "depth")
     numbers = list(images)
     times = _read_times(path / "timestamps.txt", numbers)
-    truth = _read_truth(path / "joints.jsonl", numbers)
+    truth = read_truth(path / "joints.jsonl", numbers)
     frames = _frames(images, times, truth, header)
     return PlaybackCamera(header.name, frames, len(images), realtime, release=lambda: None)
 
@@ -147,7 +147,11 @@ def _read_times(path: Path, numbers: list[int]) -> list[int]:
     return times
 
 
-def _read_truth(path: Path, numbers: list[int]) -> Truth | None:
+def read_truth(path: Path, numbers: list[int]) -> Truth | None:
+    """The true hands of a `joints.jsonl`, by frame number; None if there is no such file.
+
+    numbers: of the frames that have images. Raises CameraError for a line that says something else.
+    """
     lines = _lines(path)
     if lines is None:
         return None

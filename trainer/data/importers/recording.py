@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tracker.camera.frame import HandTruth
-from tracker.camera.recording import _read_truth, numbered_images, read_header
+from tracker.camera.recording import read_truth, numbered_images, read_header
 from tracker.errors import CameraError, DataError
 from tracker.hand.cube import DEFAULT_EDGE
 from tracker.hand.skeleton import JOINT_COUNT, JOINT_NAMES
@@ -28,7 +28,7 @@ def open_samples(root: Path, options: argparse.Namespace) -> DepthSamples:
     try:
         header = read_header(root / "camera.json")
         images = numbered_images(root / "depth")
-        truth = _read_truth(root / "joints.jsonl", list(images))
+        truth = read_truth(root / "joints.jsonl", list(images))
     except CameraError as error:
         raise DataError(str(error)) from error
     names: list[str] = []
