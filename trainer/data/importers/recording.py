@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tracker.camera.frame import HandTruth
-from tracker.camera.recording import read_truth, numbered_images, read_header
+from tracker.camera.recording import numbered_images, read_header, read_truth
 from tracker.errors import CameraError, DataError
 from tracker.hand.cube import DEFAULT_EDGE
 from tracker.hand.skeleton import JOINT_COUNT, JOINT_NAMES
