@@ -40,6 +40,7 @@ _OLD_SECONDS: Final = 0.1
 _TURN_SECONDS: Final = 0.05
 HEARTBEAT_MS: Final = 2000
 HEARTBEAT_TIMEOUT_MS: Final = 10_000
+_BATCH: Final = 64
 _SLICE_SECONDS: Final = 0.5
 
 
@@ -168,34 +169,42 @@ class Subscriber:
 
     def _receive_all(self, socket: zmq.Socket[bytes]) -> None:
         """The thread: take everything off the network, keep the newest."""
+        batch: list[list[bytes] | StreamError] = []
         burst = 0
         try:
             while True:
-                if not socket.poll(0):
-                    with self._changed:
-                        # After a burst as long as the queues are, the tracker may have dropped newer messages than
-                        # those: then only the next one is certainly new.
-                        self._fresh = burst < QUEUE
-                        self._changed.notify_all()
-                    burst = 0
-                    while not socket.poll(round(ALIVE_SECONDS * 1000)):
-                        # ZeroMQ gives up for good on a tracker that refused our key or sent something too long.
-                        with contextlib.suppress(zmq.ZMQError):
-                            socket.disconnect(self.endpoint)
-                        with contextlib.suppress(zmq.ZMQError):
-                            socket.connect(self.endpoint)
-                parts = socket.recv_multipart()
-                burst += 1
-                item = self._taken(parts)
-                with self._changed:
-                    self._fresh = False
+                try:
+                    item = self._taken(socket.recv_multipart(zmq.NOBLOCK))
+                    burst += 1
                     if item is not None:
-                        self._waiting.append(item)
-                        self._changed.notify_all()
+                        batch.append(item)
+                    if len(batch) < _BATCH:
+                        continue
+                    empty = False
+                except zmq.Again:
+                    empty = True
+                with self._changed:
+                    self._waiting.extend(batch)
+                    # After a burst as long as the queues are, the tracker may have dropped newer messages than those:
+                    # then only the next one is certainly new.
+                    self._fresh = empty and burst < QUEUE
+                    self._changed.notify_all()
+                batch.clear()
+                if empty:
+                    burst = 0
+                    self._wait_for_network(socket)
         except zmq.ContextTerminated:
             pass
         finally:
             socket.close()
+
+    def _wait_for_network(self, socket: zmq.Socket[bytes]) -> None:
+        while not socket.poll(round(ALIVE_SECONDS * 1000)):
+            # ZeroMQ gives up for good on a tracker that refused our key or sent something too long.
+            with contextlib.suppress(zmq.ZMQError):
+                socket.disconnect(self.endpoint)
+            with contextlib.suppress(zmq.ZMQError):
+                socket.connect(self.endpoint)
 
     def _taken(self, parts: list[bytes]) -> list[bytes] | StreamError | None:
         """What to hand to the program: a message to be read, an error to be raised, or nothing."""
