@@ -20,7 +20,7 @@ from tracker.hand.cube import Cube
 from tracker.tracking.one_euro import FilterConfig
 from tracker.view.drawing import bone_segments, cube_segments, depth_cloud, joint_colors, joint_points, mirrored
 from tracker.view.live import LiveView
-from tracker.view.page import legend_html
+from tracker.view.page import legend_html, quoted
 from tracker.view.replay import ReplayView
 
 
@@ -89,6 +89,10 @@ def test_joints_without_an_estimate_are_left_out():
 
 def test_mirror_changes_left_and_right_only():
     np.testing.assert_array_equal(mirrored(np.float32([[[0.1, 0.2, 0.5]]])), np.float32([[[-0.1, 0.2, 0.5]]]))
+
+
+def test_text_of_others_stays_text():
+    assert quoted("a `b\n\n{alert(1)}") == "`a 'b {alert(1)}`"
 
 
 def test_missing_package_names_the_command_to_install_it(monkeypatch):

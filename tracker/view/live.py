@@ -19,7 +19,7 @@ from tracker.stream.rates import LatencyWindow, Rate
 from tracker.stream.terminal import format_milliseconds
 from tracker.tracking.one_euro import FilterConfig
 from tracker.view.curves import Curves
-from tracker.view.page import Page, Picture
+from tracker.view.page import Page, Picture, quoted
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +137,11 @@ class LiveView:
         self._record.label = "Record" if path is None else "Stop recording"
         self._record.color = None if path is None else "red"
         if path is not None:
-            text = f"recording to `{path}`: {recording.frames} frames"
+            text = f"recording to {quoted(path)}: {recording.frames} frames"
         elif recording.error:
-            text = f"**{recording.error}**"
+            text = f"**Error** {quoted(recording.error)}"
         else:
-            text = f"recorded `{recording.last}`" if recording.last else ""
+            text = f"recorded {quoted(recording.last)}" if recording.last else ""
         self._recording_text.content, self._recording_text.visible = text, bool(text)
 
     def _add_filter(self, gui: Any) -> None:
@@ -165,9 +165,7 @@ class LiveView:
 def _text(message: HandsMessage, rate: Rate) -> str:
     """About a frame, as Markdown."""
     p50, p95 = (format_milliseconds(value) for value in (rate.latency_ms.p50, rate.latency_ms.p95))
-    # A foreign camera's name must not become a link or a picture.
-    camera = message.camera.replace("`", "'")
     return (
-        f"`{camera}` frame {message.frame}, {message.dropped} dropped\n\n"
+        f"{quoted(message.camera)} frame {message.frame}, {message.dropped} dropped\n\n"
         f"**{rate.fps:.1f}** fps, latency **{p50}** ms (p95 {p95} ms)"
     )

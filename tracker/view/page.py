@@ -142,6 +142,11 @@ class Page:
             self._on_unwatched()
 
 
+def quoted(text: object) -> str:
+    """Text of others as Markdown code on one line: viser's Markdown would run what it takes for a program."""
+    return f"`{' '.join(str(text).replace('`', chr(39)).split())}`"
+
+
 def legend_html(cloud: Cloud | None, cubes: bool = True) -> str:
     """What the colours mean; of the cloud with its distances, once there is one; of cubes only if they are shown."""
     near, far = (

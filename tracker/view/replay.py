@@ -161,14 +161,14 @@ class ReplayView:
             self._playing, self._button.label = False, "Play"
 
     def _show(self, row: int) -> None:
-        from tracker.view.page import Picture
+        from tracker.view.page import Picture, quoted
 
         recorded = self._frames[row]
         self._slider.value = row  # type: ignore[misc]  # it is, whatever viser's type says
         try:
             frame = recorded.load()
         except CameraError as error:
-            self._page.text.content = f"**{error}**"
+            self._page.text.content = f"**Error** {quoted(error)}"
             return
         message = self._messages.get(frame.number)
         seconds = (frame.captured_ns - self._frames[0].captured_ns) * 1e-9
@@ -179,6 +179,7 @@ class ReplayView:
             found = "no message for this frame"
         else:
             found = ", ".join(f"{hand.side} #{hand.id}" for hand in hands) or "no hands"
-        camera = self._name.replace("`", "'")
-        text = f"`{camera}` frame {frame.number}, {row + 1} of {len(self._frames)}, {seconds:.2f} s\n\n{found}"
+        text = (
+            f"{quoted(self._name)} frame {frame.number}, {row + 1} of {len(self._frames)}, {seconds:.2f} s\n\n{found}"
+        )
         self._page.draw(Picture(frame, hands, (), text))
