@@ -215,7 +215,8 @@ def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
         network,
         joints=1 if options.global_joints else train.joints,
         input_size=options.input_size or network.input_size,
-        presence=network.presence and _others(train),
+        # The paper's network only finds joints.
+        presence=network.presence and _others(train) and options.recipe != "paper",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,9 +84,13 @@ RECIPES: dict[str, Recipe] = {
 
 def loss_config(name: LossName, network: V2VConfig, global_joints: bool = False) -> LossConfig:
     """The loss for a network: Gaussians of the paper's size in the cube, whatever the resolution of the heat maps."""
-    presence = LossConfig().presence if network.presence else 0.0
     if name == "heatmap":
         # The paper's maps have 44 voxels along an edge.
         sigma = PAPER_SIGMA * network.output_size / 44
+        # Squared errors are small numbers: as a share of what maps of nothing would cost, presence weighs as much as
+        # it does beside the integral loss.
+        nothing = math.pi**1.5 * (sigma / network.output_size) ** 3
+        presence = 0.15 * nothing if network.presence else 0.0
         return LossConfig(name=name, sigma=sigma, presence=presence, global_joints=global_joints)
+    presence = LossConfig().presence if network.presence else 0.0
     return LossConfig(name=name, presence=presence, global_joints=global_joints)
