@@ -258,9 +258,10 @@ class Fit:
                 "dev_mean_mm": round(result.mean_mm, 2),
                 "dev_median_mm": round(result.median_mm, 2),
                 "dev_samples": len(result.error_mm),
-                "presence_accuracy": round(result.presence_accuracy, 4),
                 "calibration_error": round(calibration_error(result.confidence, result.error_mm), 4),
             }
+            if self.kept.config.v2v.presence:
+                card["results"]["presence_accuracy"] = round(result.presence_accuracy, 4)
         return card
 
     @property
