@@ -46,6 +46,15 @@ def train_losses(folder):
     return {event["step"]: event["loss"] for event in read_log(folder / "log.jsonl") if event["event"] == "train"}
 
 
+def dev_errors(folder):
+    events = read_log(folder / "log.jsonl")
+    return [(event["step"], event["dev_mean_mm"]) for event in events if event["event"] == "dev"]
+
+
+def best_error(folder):
+    return json.loads((folder / "best.json").read_text())["results"]["dev_mean_mm"]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "train.h5"
@@ -118,7 +127,18 @@ def changed(path, begun, seconds=30):
 
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_twenty_times_ends_as_an_undisturbed_one(tmp_path, data, nursery):
-    more = ["--epochs", "64", "--workers", "0", "--checkpoint-minutes", "0.005"]
+    more = [
+        "--epochs",
+        "64",
+        "--workers",
+        "0",
+        "--checkpoint-minutes",
+        "0.005",
+        "--dev",
+        str(data),
+        "--dev-epochs",
+        "4",
+    ]
     nursery.start(words(data, tmp_path / "whole", *more))
     assert nursery.wait() == 0
     assert load_checkpoint(tmp_path / "whole", CPU)["state"]["step"] == 800
@@ -145,6 +165,9 @@ def test_a_run_that_is_killed_twenty_times_ends_as_an_undisturbed_one(tmp_path, 
     assert nursery.wait() == 0
 
     assert train_losses(folder) == train_losses(tmp_path / "whole")
+    assert dev_errors(folder) == dev_errors(tmp_path / "whole")
+    assert [step for step, _ in dev_errors(folder)] == [50 * (i + 1) for i in range(16)]
+    assert best_error(folder) == best_error(tmp_path / "whole") == min(error for _, error in dev_errors(folder))
     assert len(train_losses(folder)) == 40
     whole = load_weights(tmp_path / "whole" / "last.safetensors").v2v.state_dict()
     for name, tensor in load_weights(folder / "last.safetensors").v2v.state_dict().items():
@@ -181,14 +204,24 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, data
         # Nothing longer than this can be written any more: the system refuses it as a full disk would.
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = run(words(data, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"), preexec_fn=no_room)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: the checkpoint could not be written")
-    assert "--resume" in last
-    assert "Traceback" not in done.stderr
-    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
-    assert not list((tmp_path / "out").glob("*.part"))
+    def no_room_for_best():
+        weights = (tmp_path / "out" / "last.safetensors").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (weights - 1000, weights - 1000))
+
+    resumed = words(data, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume")
+    for limit, more, what in (
+        (no_room, [], "the checkpoint"),
+        (no_room_for_best, ["--dev", str(data)], "best.safetens"),
+    ):
+        done = run([*resumed, *more], preexec_fn=limit)
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        assert what in last
+        assert "could not be written" in last
+        assert "Traceback" not in done.stderr
+        assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
+        assert not list((tmp_path / "out").glob("*.part"))
     again = run(words(data, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"))
     assert again.returncode == 0, again.stderr
     assert load_checkpoint(tmp_path / "out", CPU)["state"]["position"] == 200
@@ -204,10 +237,6 @@ def test_bad_labels_are_not_trained_on_for_hours(tmp_path, data):
     done = run(words(broken, tmp_path / "out", "--epochs", "4", "--workers", "0", "--resume"))
     assert done.returncode == 1
     assert "millimetres" in done.stderr
-    done = run(words(data, tmp_path / "nan", "--epochs", "4", "--workers", "0", "--learning-rate", "900", "--ema", "0"))
-    if done.returncode:  # a network of batch norms may survive even that
-        assert "the loss became" in done.stderr
-        assert "--learning-rate" in done.stderr
 
 
 def test_a_run_is_resumed_as_what_it_is(tmp_path, data):
@@ -222,6 +251,36 @@ def test_a_run_is_resumed_as_what_it_is(tmp_path, data):
         assert done.returncode == 1
         assert f"another {named}" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, data):
+    first = subprocess.Popen(
+        [sys.executable, *words(data, tmp_path / "out", "--epochs", "10000", "--workers", "0")],
+        env=environment(), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert changed(tmp_path / "out" / "checkpoint.pt", 0, 90)
+        done = run(words(data, tmp_path / "out", "--epochs", "10000", "--workers", "0", "--resume"))
+        assert done.returncode == 1
+        assert "another run is at work" in done.stderr
+    finally:
+        first.kill()
+        first.wait(timeout=30)
+    (tmp_path / "out" / "checkpoint.pt").unlink()
+    done = run(words(data, tmp_path / "out", "--epochs", "1", "--workers", "0"))
+    assert done.returncode == 1
+    assert "holds a run already" in done.stderr
+
+
+def test_labels_that_teach_nothing_are_refused(tmp_path, data):
+    for name, factor in (("nan", np.nan), ("millimetres", 150)):
+        broken = tmp_path / f"{name}.h5"
+        shutil.copy(data, broken)
+        with h5py.File(broken, "r+") as file:
+            file["labels"][:] = np.sign(file["labels"][:]) * factor
+        done = run(words(broken, tmp_path / name, "--epochs", "1", "--workers", "0"))
+        assert done.returncode == 1
+        assert "no label lies in its cube" in done.stderr
 
 
 def test_weights_of_other_joints_are_a_start(tmp_path, data):

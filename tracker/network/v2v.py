@@ -37,8 +37,8 @@ class V2VConfig:
             raise ValueError(f"a network needs joints >= 1 and an even width, got {self.joints} and {self.width}")
         if self.blocks < 1:
             raise ValueError(f"blocks must be at least 1, is {self.blocks}")
-        if self.input_size < 16 or self.input_size % 8:
-            raise ValueError(f"input_size must be a multiple of 8 from 16 up, is {self.input_size}")
+        if not 16 <= self.input_size <= 512 or self.input_size % 8:
+            raise ValueError(f"input_size must be a multiple of 8 from 16 to 512, is {self.input_size}")
         if self.output_scale not in (1, 2):
             raise ValueError(f"output_scale must be 1 or 2, is {self.output_scale}")
         if self.front_stride not in (1, 2) or (self.front_kernel + self.front_stride) % 2:

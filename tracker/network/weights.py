@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -44,17 +45,26 @@ def find_weights(model: str) -> Path:
 
 
 def save_weights(path: Path, network: HandNetwork, card: dict[str, Any]) -> None:
-    """Write `path` and its card `path` with the suffix .json, each by renaming a finished file."""
+    """Write `path` and its card `path` with the suffix .json, each by renaming a finished file.
+
+    Raises WeightsError if there is no room; what was there before stays.
+    """
     config = network.config
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.v2v.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    save_file(state, part, metadata={"format": FORMAT, "config": json.dumps(asdict(config))})
-    part.chmod(0o644)  # the library makes files that only their owner may read
-    part.replace(path)
-    part = path.with_name(path.stem + ".json.part")
-    part.write_text(json.dumps({"config": asdict(config), **card}, indent=2) + "\n", encoding="utf-8")
-    part.replace(path.with_suffix(".json"))
+    try:
+        save_file(state, part, metadata={"format": FORMAT, "config": json.dumps(asdict(config))})
+        part.chmod(0o644)  # the library makes files that only their owner may read
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        part = path.with_name(path.stem + ".json.part")
+        part.write_text(json.dumps({"config": asdict(config), **card}, indent=2) + "\n", encoding="utf-8")
+        part.replace(path.with_suffix(".json"))
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{path} could not be written ({error}); what was there before stays") from error
 
 
 def load_weights(path: Path) -> HandNetwork:

@@ -63,7 +63,9 @@ def pick_device(name: str) -> torch.device:
         raise DataError(f"--device {name!r} is none: use auto, cpu, cuda or cuda:N") from error
     # Nothing is allocated to try it: that would take memory of a GPU that other processes use.
     count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
+    if device.type not in ("cpu", "cuda"):
+        raise DataError(f"--device {name} is not one that this program runs on: use cpu or cuda")
+    if (device.index or 0) >= count:
         raise DataError(f"--device {name} cannot be used: torch {torch.__version__} finds {count} GPUs here")
     return device
 

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 from trainer.commands.arguments import (
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tracker.network.v2v import V2VConfig
     from trainer.data.sample import SampleSource
     from trainer.fitting.augment import Augmentation
+    from trainer.fitting.fit import Fit
     from trainer.fitting.recipes import FitConfig
     from trainer.parallel.world import World
 
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     network = parser.add_argument_group("network and loss")
     network.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
-    network.add_argument("--input-size", type=positive, help="edge of the grid in voxels; coarse ones learn fast")
+    network.add_argument(
+        "--input-size", type=positive, metavar="N", help="edge of the grid in voxels; coarse ones learn fast"
+    )
     network.add_argument("--loss", choices=("integral", "heatmap"), help="(default: the recipe's)")
     network.add_argument(
         "--global-joints", action="store_true", help="one map as fine as the grid for all joints, without identity"
@@ -107,6 +110,10 @@ def run(options: argparse.Namespace) -> int:
             _train(options, world)
         except torch.OutOfMemoryError as error:
             raise DataError("the GPU has not enough memory: try a lower --batch-size, or more GPUs") from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "alloc" not in str(error):
+                raise
+            raise DataError("there is not enough memory: try a lower --batch-size or --input-size") from error
         except KeyboardInterrupt:
             if world.main and (options.output / "checkpoint.pt").exists():
                 print(f"--resume goes on from the checkpoint in {options.output}", file=sys.stderr)
@@ -121,12 +128,21 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.parallel.world import SharedError
 
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    there = world.share((options.output / "checkpoint.pt").exists() if world.main else False)
-    if there and not (options.resume or restarted):
-        raise SharedError(f"{options.output} holds a run already: go on with --resume, or give another folder")
+    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (options.output / name).exists()]
+    found = world.share(found)
+    there = "checkpoint.pt" in found
+    if found and not (options.resume or (restarted and there)):
+        go_on = "go on with --resume, or " if there else ""
+        raise SharedError(f"{options.output} holds a run already ({', '.join(found)}): {go_on}give another folder")
+    if options.resume and not there:
+        raise SharedError(f"nothing to resume: there is no {options.output / 'checkpoint.pt'}; start without --resume")
+    if options.resume and options.init:
+        raise SharedError("--init starts a run, --resume goes on with one: give one of them")
     recipe = RECIPES[options.recipe]
     seed = recipe.fit.seed if options.seed is None else options.seed
     train, dev = world.together(lambda: _open(options, seed))
+    if options.train != "synthetic":
+        world.together(lambda: _check_labels(options.train, train) if world.main else None)
     network = _network(options, train)
     config = _config(recipe.fit, options, world, network)
     augmentation, augmentation_name = _augmentation(options, train)
@@ -151,14 +167,9 @@ def _train(options: argparse.Namespace, world: World) -> None:
     )
     if options.resume or (restarted and there):
         fit.resume()
+    lock = world.together(lambda: _lock(options.output) if world.main else None)
+    world.together(lambda: _write_config(options.output, seen, options.recipe, augmentation_name, fit, world))
     if world.main:
-        (options.output / "config.json").write_text(
-            json.dumps(
-                {**seen, "recipe": options.recipe, "augmentation": augmentation_name, **fit.settings()}, indent=2
-            )
-            + "\n",
-            encoding="utf-8",
-        )
         if fit.fresh:
             print(f"{options.init}: these do not fit and start afresh: {', '.join(fit.fresh)}", file=sys.stderr)
         if fit.progress >= 1:
@@ -166,7 +177,53 @@ def _train(options: argparse.Namespace, world: World) -> None:
                 f"the run in {options.output} is finished: more --epochs or --minutes train it further",
                 file=sys.stderr,
             )
-    fit.run()
+    try:
+        fit.run()
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _lock(output: Path) -> IO[bytes] | None:
+    """Hold the folder of a run for this process, until the file is closed. Raises DataError if another one holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows; two runs in one folder are then not noticed
+        return None
+    file = (output / ".lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise DataError(f"another run is at work in {output}: wait for it, or give another folder") from error
+    return file
+
+
+def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation: str, fit: Fit, world: World) -> None:
+    """`config.json`: what this run was asked for, or was when it was last resumed."""
+    if not world.main:
+        return
+    text = json.dumps({**seen, "recipe": recipe, "augmentation_preset": augmentation, **fit.settings()}, indent=2)
+    part = output / "config.json.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(output / "config.json")
+
+
+def _check_labels(name: str, samples: SampleSource) -> None:
+    """Raise DataError if the labels teach nothing, and warn if many of them do not."""
+    import numpy as np
+
+    chosen = np.unique(np.linspace(0, len(samples) - 1, 64).astype(int))
+    hands = [sample.joints for sample in (samples[int(i)] for i in chosen) if sample.presence]
+    if not hands:
+        return
+    with np.errstate(invalid="ignore"):
+        inside = np.mean((np.abs(np.stack(hands)) < 1).all(axis=2))
+    look = f"look at them with `python -m trainer inspect {name}`"
+    if inside == 0:
+        raise DataError(f"{name}: no label lies in its cube, where all coordinates are from -1 to 1; {look}")
+    if inside < 0.5:
+        print(f"warning: {name}: only {inside:.0%} of the labels lie in their cubes; {look}", file=sys.stderr)
 
 
 def _launch_workers(options: argparse.Namespace) -> int:
@@ -223,12 +280,10 @@ def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
 def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Augmentation, str]:
     from dataclasses import replace
 
-    from trainer.fitting.augment import PAPER, SIMULATED, Augmentation
+    from trainer.fitting.augment import AUGMENTATIONS, usual_augmentation
 
-    name = options.augmentation
-    if name == "auto":
-        name = "simulated" if _others(train) else "paper"
-    how = {"paper": PAPER, "simulated": SIMULATED, "none": Augmentation()}[name]
+    name = usual_augmentation(train) if options.augmentation == "auto" else options.augmentation
+    how = AUGMENTATIONS[name]
     asked = {
         "roll": options.roll and math.radians(options.roll),
         "rotation": options.rotation and math.radians(options.rotation),

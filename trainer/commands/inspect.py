@@ -132,9 +132,9 @@ def _scenes(
     A damaged sample is left out with a message; one that was asked for by number raises DataError.
     """
     from trainer.data.sample import Sample, collate
-    from trainer.fitting.augment import PAPER, SIMULATED, augment
+    from trainer.fitting.augment import AUGMENTATIONS, augment, usual_augmentation
 
-    how = SIMULATED if options.data == "synthetic" else PAPER
+    how = AUGMENTATIONS[usual_augmentation(samples)]
     scenes = []
     for index in indices:
         try:

@@ -55,6 +55,8 @@ class Hdf5Samples:
         self._centers = self._optional("com3D", (count, 3))
         self._mirrored = self._optional("mirrored", (count,))
         self._presence = self._optional("presence", (count,))
+        self.others = 0.0 if self._presence is None else float(1 - np.mean(self._presence[:].astype(bool)))
+        """Share of the cubes that hold no hand."""
 
     @property
     def grid(self) -> int:

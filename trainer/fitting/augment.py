@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-from trainer.data.sample import Batch
+from trainer.data.sample import Batch, SampleSource
 from trainer.fitting.counter import normal, split, uniform
 
 OUTSIDE = 9.0
@@ -40,9 +41,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         amounts = (self.roll, self.rotation, self.scale, self.shift, self.shift_sd, self.jitter, self.drop)
         if not all(math.isfinite(amount) and amount >= 0 for amount in (*amounts, self.holes, self.mirrored)):
-            raise ValueError(f"augmentation amounts must not be negative: {self}")
+            raise ValueError("roll, rotation, scale, shift, jitter, drop and the like must be finite and not negative")
         if self.scale >= 1 or self.drop > 1 or self.mirrored > 1:
-            raise ValueError(f"scale must be below 1, drop and mirrored at most 1: {self}")
+            raise ValueError("scale must be below 1, drop and mirrored at most 1")
 
 
 PAPER = Augmentation(roll=math.radians(40), scale=0.2, shift=8 / 44)
@@ -51,6 +52,14 @@ PAPER = Augmentation(roll=math.radians(40), scale=0.2, shift=8 / 44)
 SIMULATED = Augmentation(roll=math.pi / 6, scale=0.08, shift_sd=0.075, drop=0.5, holes=2, mirrored=0.18)
 """For simulated hands, which come in all rotations and sizes already. The shifts are the errors of a live cube, about
 1 cm an axis."""
+
+
+AUGMENTATIONS: Final = {"paper": PAPER, "simulated": SIMULATED, "none": Augmentation()}
+
+
+def usual_augmentation(samples: SampleSource) -> Literal["simulated", "paper"]:
+    """What is done to data if nobody says: as to simulated hands if some cubes hold none, else as in the paper."""
+    return "simulated" if getattr(samples, "others", 0) else "paper"
 
 
 def augment(batch: Batch, how: Augmentation) -> Batch:

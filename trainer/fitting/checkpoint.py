@@ -27,10 +27,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         part.replace(folder / NAME)
     except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
         part.unlink(missing_ok=True)
-        left = f"the one before it stays in {folder}" if (folder / NAME).is_file() else "there is none before it"
-        raise DataError(
-            f"the checkpoint could not be written ({_reason(error)}); {left}. Make room, then go on with --resume"
-        ) from error
+        left = "make room, then start again"
+        if (folder / NAME).is_file():
+            left = f"the one before it stays in {folder}. Make room, then go on with --resume"
+        raise DataError(f"the checkpoint could not be written ({_reason(error)}); {left}") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -51,5 +51,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes
-        raise DataError(f"{path} is damaged ({error!r}); start again in another folder") from error
+        raise DataError(
+            f"{path} is damaged, or was not written by this program; start again in another folder"
+        ) from error
     return state

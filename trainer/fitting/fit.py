@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch.nn.parallel import DistributedDataParallel
 
 from tracker.errors import DataError, TrackerError
@@ -54,13 +55,15 @@ T = TypeVar("T")
 class State:
     """How far a run is; with the weights and the optimiser, all that a checkpoint needs.
 
-    position: samples taken from the stream. elapsed: seconds of training. judged: the step of the last evaluation.
+    position: samples taken from the stream. elapsed: seconds of training. ended: epochs whose end was seen to, with an
+    evaluation if one was due. judged: the step of the last evaluation.
     loss_sum, loss_steps: the steps that no line of the log has told yet.
     """
 
     position: int = 0
     step: int = 0
     elapsed: float = 0.0
+    ended: int = 0
     judged: int = 0
     best_mm: float = math.inf
     loss_sum: float = 0.0
@@ -115,6 +118,13 @@ def start_from(network: V2V, weights: Path) -> list[str]:
     fitting = {name: tensor for name, tensor in given.items() if name in wanted and tensor.shape == wanted[name].shape}
     network.load_state_dict(fitting, strict=False)
     return [name for name in wanted if name not in fitting]
+
+
+def differences(there: Any, now: Any) -> str:
+    """What differs between two settings, for people."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        return ", ".join(f"{key} {there[key]}, not {now[key]}" for key in now if there[key] != now[key])
+    return f"{there}, not {now}"
 
 
 class Fit:
@@ -175,7 +185,6 @@ class Fit:
         self.optimizer = self._optimizer()
         self._unread = torch.zeros((), device=world.device)
         self._unread_steps = 0
-        # Before anything is written there: what cannot be written is told before hours of work, on every process.
         world.together(lambda: output.mkdir(parents=True, exist_ok=True) if world.main else None)
 
     def _on_main(self, action: Callable[[], T]) -> T:
@@ -197,8 +206,8 @@ class Fit:
             for key, now in self._identity().items():
                 if found["identity"][key] != now:
                     raise SharedError(
-                        f"the run in {self.output} has another {key} ({found['identity'][key]}, not {now}): resume it "
-                        f"with its own, or start in another folder with --init {self.output}/last.safetensors"
+                        f"the run in {self.output} has another {key} ({differences(found['identity'][key], now)}): "
+                        f"resume it with its own, or start in another folder with --init {self.output}/last.safetensors"
                     )
             self.module.load_state_dict(found["model"])
             self.kept.v2v.load_state_dict(found["kept"])
@@ -225,6 +234,8 @@ class Fit:
             "optimizer": self.config.optimizer,
             "network": asdict(self.kept.config.v2v),
             "loss": asdict(self.loss_config),
+            "augmentation": asdict(self.augmentation),
+            "batch size": self.config.batch_size,
             "number of samples": len(self.train),
         }
 
@@ -303,6 +314,9 @@ class Fit:
         shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
         with closing(source), closing(shown), interrupts_noted() as asked:
             try:
+                if not self.state.step:
+                    # What cannot be written is told before hours of work; and a run can be resumed from its first step.
+                    self.world.together(lambda: self.save() if self.world.main else None)
                 self._loop(network, source, log, shown, asked)
             finally:
                 if log is not None:
@@ -325,7 +339,7 @@ class Fit:
     ) -> None:
         chores = Chores(self, log, shown)
         failure: Exception | None = None
-        due, spent = False, 0.0
+        spent = 0.0
         while True:
             clock = time.perf_counter()
             batch = None
@@ -340,25 +354,30 @@ class Fit:
             )
             if failed:
                 self.world.together(partial(_raise, failure))
-            if stop or due or self.progress >= 1:
+            ended = self.epoch > self.state.ended
+            if stop or ended or self.progress >= 1:
                 self._look()
             if stop:
                 with interrupts_ignored():
                     self.world.together(chores.finish)
                 raise KeyboardInterrupt
-            if due or (self.progress >= 1 and self.state.judged < self.state.step):
-                self._judge(chores)
+            if ended:
+                # A checkpoint of this moment comes after the evaluation, so that a resumed run owes none.
+                if self.epoch // self.config.dev_epochs > self.state.ended // self.config.dev_epochs:
+                    self._judge(chores)
+                self.state.ended = self.epoch
+                self.world.together(chores.after_epoch)
             if self.progress >= 1:
+                if self.state.judged < self.state.step:
+                    self._judge(chores)
                 break
             assert batch is not None
-            epoch = self.epoch
+            clock = time.perf_counter()
             with peers_watched():
                 self._step(network, batch)
-            ended = self.epoch > epoch
-            due = ended and self.epoch % self.config.dev_epochs == 0
-            spent = time.perf_counter() - clock
+            spent = waited + time.perf_counter() - clock
             try:
-                chores.after_step(waited, ended)
+                chores.after_step(waited)
             except (TrackerError, OSError) as error:
                 failure = error
         self.world.together(chores.finish)
@@ -400,9 +419,8 @@ class Fit:
             return
         number = float(self.world.total(self._unread))
         if not math.isfinite(number):
-            kept = "the last good checkpoint stays" if (self.output / "checkpoint.pt").exists() else "nothing was kept"
             raise SharedError(
-                f"the loss became {number} at step {self.state.step}; {kept} in {self.output}. "
+                f"the loss became {number} at step {self.state.step}; the last good checkpoint stays in {self.output}. "
                 "Try a lower --learning-rate, or look for bad labels with `python -m trainer inspect`"
             )
         self.state.loss_sum += number
@@ -432,11 +450,13 @@ class Fit:
         if not self.kept.config.global_joints:
             slope, offset = fit_confidence(result.confidence, result.error_mm)
             raw = np.clip(result.confidence, 1e-4, 1 - 1e-4)
-            logit = np.log(raw / (1 - raw))
-            result = replace(result, confidence=(1 / (1 + np.exp(-(slope * logit + offset)))).astype(np.float32))
-        better = result.mean_mm < self.state.best_mm
+            mended = expit(slope * np.log(raw / (1 - raw)) + offset)
+            result = replace(result, confidence=mended.astype(np.float32))
+        # Joints that one map does not show at all have no distance, but must not be a merit.
+        score = result.mean_mm / result.recall if self.kept.config.global_joints else result.mean_mm
+        better = score < self.state.best_mm
         if better:
-            self.state.best_mm = result.mean_mm
+            self.state.best_mm = score
         best = HandNetwork(replace(self.kept.config, calibration=(slope, offset)))
         best.v2v.load_state_dict(self.kept.v2v.state_dict())
         self.world.together(lambda: chores.judged(result, best if better else None, began))
@@ -450,8 +470,8 @@ class Chores:
         self.saved = self.drawn = fit.state.elapsed
         self.since, self.waited, self.seen = time.perf_counter(), 0.0, 0
 
-    def after_step(self, waited: float, ended: bool) -> None:
-        """After every step. waited: seconds for data. ended: an epoch did."""
+    def after_step(self, waited: float) -> None:
+        """After every step. waited: seconds for data."""
         if self.log is None:
             return
         fit, state = self.fit, self.fit.state
@@ -459,13 +479,19 @@ class Chores:
         self.seen += fit.config.batch_size
         number = state.loss_sum / state.loss_steps if fit.looked and state.loss_steps else None
         epoch = (state.position - 1) // len(fit.train)
+        if fit.config.minutes is None:
+            epoch = min(epoch, fit.config.epochs - 1)  # the last batch may run into an epoch that is not trained
         self.shown.update(1, fit.config.batch_size, waited, number, epoch, fit.progress)
         if not fit.looked:
             return
         if state.step % LOG_STEPS == 0:
             self._write_train(self.log)
-        age = state.elapsed - self.saved
-        if age > 60 * fit.config.checkpoint_minutes or (ended and age > EPOCH_SECONDS):
+        if state.elapsed - self.saved > 60 * fit.config.checkpoint_minutes and fit.epoch == state.ended:
+            self._save()
+
+    def after_epoch(self) -> None:
+        """When an epoch has ended, and was judged if that was due."""
+        if self.log is not None and self.fit.state.elapsed - self.saved > EPOCH_SECONDS:
             self._save()
 
     def judged(self, result: Evaluation, best: HandNetwork | None, began: float) -> None:

@@ -10,6 +10,8 @@ from tracker.hand.heatmaps import PAPER_SIGMA
 from tracker.network.v2v import V2VConfig
 from trainer.fitting.losses import LossConfig, LossName
 
+MOST_BATCH = 65_536
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
@@ -43,13 +45,15 @@ class FitConfig:
         if self.optimizer not in ("adamw", "rmsprop") or self.schedule not in ("cosine", "constant"):
             raise ValueError(f"optimizer is adamw or rmsprop, schedule cosine or constant: {self}")
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < 1e3:
-            raise ValueError("epochs and batch size must be at least 1, the learning rate above 0")
+            raise ValueError("epochs and batch size must be at least 1, the learning rate above 0 and below 1000")
+        if self.batch_size > MOST_BATCH:
+            raise ValueError(f"the batch size must be at most {MOST_BATCH}, is {self.batch_size}")
         if self.minutes is not None and not 0 < self.minutes < 1e7:
             raise ValueError(f"minutes must be above 0, is {self.minutes}")
         if not 0 <= self.ema < 1 or self.workers < 0 or self.warmup < 0 or self.dev_epochs < 1:
             raise ValueError("ema must be in [0, 1), workers and warmup not negative, dev epochs at least 1")
-        if self.checkpoint_minutes < 0 or self.weight_decay < 0 or self.clip < 0:
-            raise ValueError("checkpoint minutes, weight decay and clip must not be negative")
+        if not all(0 <= v < math.inf for v in (self.checkpoint_minutes, self.weight_decay, self.clip)):
+            raise ValueError("checkpoint minutes, weight decay and clip must be finite and not negative")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"the seed must be from 0 to {2**31 - 1}, is {self.seed}")
 

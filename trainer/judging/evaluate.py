@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
@@ -203,9 +204,10 @@ def fit_confidence(confidence: NDArray[np.floating], error_mm: NDArray[np.floati
     y = (error_mm[known] <= 10).astype(np.float64)
     theta = np.array([1.0, 0.0])
     for _ in range(50):
-        p = 1 / (1 + np.exp(-(x @ theta)))
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2)
-        step = np.linalg.solve(hessian, x.T @ (y - p))
+        p = expit(x @ theta)
+        # A little pull towards 0: where confidence and error are unrelated, or all alike, nothing runs away.
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
+        step = np.linalg.solve(hessian, x.T @ (y - p) - 1e-3 * theta)
         theta += step
         if np.abs(step).max() < 1e-8:
             break

@@ -108,8 +108,8 @@ def _from_slurm(environ: Mapping[str, str], size: int) -> Launch:
         raise DataError("SLURM_STEP_TASKS_PER_NODE does not name this node: start the processes by srun")
     address = environ.get("MASTER_ADDR")
     if not address:
-        nodes = expand_nodes(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))
-        address = "127.0.0.1" if counts[node] == size else nodes[0]
+        listed = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")
+        address = "127.0.0.1" if counts[node] == size else expand_nodes(listed)[0]
     job = f"{environ.get('SLURM_JOB_ID', '')}.{environ['SLURM_STEP_ID']}"
     return Launch(rank, local_rank, counts[node], size, address, _port(environ, "Slurm", job), "Slurm")
 

@@ -202,7 +202,7 @@ class World:
         if error is None or self.size == 1:
             return
         launched = LAUNCHED in os.environ
-        if isinstance(error, SharedError) and not self.main:
+        if isinstance(error, SharedError) and not self.main and launched:
             # The launcher ends all processes when the first has ended; that should be the one that tells why.
             with suppress(KeyboardInterrupt):
                 time.sleep(TELLING_SECONDS)
