@@ -247,6 +247,7 @@ sys.exit(launch(2, ["stop"]))
 def test_launch(tmp_path):
     """All end well; one fails; one is killed; Ctrl-C reaches each once and leaves time for a checkpoint."""
     (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").touch()  # without it, an installed trainer would come first
     (tmp_path / "trainer" / "__main__.py").write_text(WORKER)
     environ = clean()
     del environ["PYTHONPATH"]

@@ -92,9 +92,8 @@ def load_reference(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of pickles by other programs; what matters is an error
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         raise WeightsError(
-            f"{path} is damaged, or holds Python objects, which could run code and are not loaded ({reason}); "
+            f"{path} is damaged, or holds Python objects, which could run code and are not loaded; "
             "save the model's state_dict alone"
         ) from error
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything

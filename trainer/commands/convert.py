@@ -43,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
     if options.output.suffix == ".safetensors":
         from trainer.reference_checkpoint import convert_checkpoint
 
-        convert_checkpoint(options.source, options.output, options.edge, axes=options.axes)
+        if options.output.exists():
+            raise DataError(f"{options.output} is there already: give another output")
+        network = convert_checkpoint(options.source, options.output, options.edge, axes=options.axes)
+        print(f"{options.output}: {network.config.v2v.joints} joints, for cubes of {network.config.edge} m")
         return 0
     if not options.source.exists():
         raise DataError(f"no such file or folder: {options.source}")

@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
                 found.write(format_line(lines[0], name))
                 if truth is not None:
                     truth.write(format_line(lines[1], name))
+    print(f"{options.output}: {len(source)} lines")
     return 0
 
 
