@@ -117,6 +117,8 @@ def test_a_converted_network_gives_the_same_maps(port, grids, form, prefix, tmp_
     words = ["convert", str(tmp_path / "old.pth"), str(tmp_path / "new.safetensors")]
     assert main([*words, "--edge", "0.3"]) == 0
     assert load_weights(tmp_path / "new.safetensors").config.edge == 0.3
+    assert main(words) == 1  # weights that are there are not overwritten
+    (tmp_path / "new.safetensors").unlink()
     assert main(words) == 0
     network = load_weights(tmp_path / "new.safetensors")
     assert (network.config.decode, network.config.edge, network.config.v2v.joints) == ("peak", 0.25, JOINTS)
