@@ -314,13 +314,16 @@ class Fit:
         shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
         with closing(source), closing(shown), interrupts_noted() as asked:
             try:
-                if not self.state.step:
-                    # What cannot be written is told before hours of work; and a run can be resumed from its first step.
-                    self.world.together(lambda: self.save() if self.world.main else None)
+                # What cannot be written is told before hours of work; and a run can be resumed from its first step.
+                self.world.together(self._save_first)
                 self._loop(network, source, log, shown, asked)
             finally:
                 if log is not None:
                     log.close()
+
+    def _save_first(self) -> None:
+        if self.world.main and not (self.output / "checkpoint.pt").exists():
+            self.save()
 
     def _open_log(self) -> EventLog | None:
         if not self.world.main:
