@@ -21,13 +21,7 @@ from tracker.stream.subscriber import Subscriber
 
 ROOT = Path(__file__).resolve().parents[1]
 ANY_PORT = "tcp://127.0.0.1:*"
-LISTEN = [
-    sys.executable,
-    "-c",
-    "import argparse, sys; from tracker.stream import listen; parser = argparse.ArgumentParser(); "
-    "listen.add_arguments(parser); sys.exit(listen.run(parser.parse_args()))",
-]
-"""The command `listen`, without the rest of the program."""
+LISTEN = [sys.executable, "-m", "tracker", "listen"]
 
 
 def make_hand(number: int = 1, side: Side = "right") -> Hand:

@@ -43,6 +43,17 @@ def test_listen_gives_up_after_its_timeout():
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--timeout", "nan"), ("--timeout", "inf"), ("--timeout", "-1"), ("--frames", "0"), ("--frames", "-1")],
+)
+def test_listen_refuses_numbers_that_make_no_sense(option, value):
+    result = run_listen("tcp://127.0.0.1:9", option, value)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"argument {option}: must be a" in result.stderr
+    assert f"is {value}" in result.stderr.splitlines()[-1]
+
+
 def test_listen_refuses_a_misspelled_endpoint_in_one_line():
     result = run_listen("localhost")
     assert result.returncode == 1

@@ -84,15 +84,20 @@ def test_latest_is_new_after_the_program_itself_was_stopped():
     assert float(age_ms) < 500
 
 
+def is_found(subscriber: Subscriber) -> bool:
+    """Whether a status arrives within two seconds."""
+    deadline = time.monotonic() + 2
+    while not subscriber.is_alive(0.2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return subscriber.is_alive(0.2)
+
+
 def test_liveness_follows_the_status_even_without_frames():
     with Publisher(ANY_PORT, "simulated") as publisher, connect(publisher) as subscriber:
         time.sleep(0.3)
         assert not subscriber.is_alive(0.2)
         publisher.status(make_status())
-        deadline = time.monotonic() + 2
-        while not subscriber.is_alive(0.2) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert subscriber.is_alive(0.2)
+        assert is_found(subscriber)
         assert subscriber.status.camera == "simulated"
 
 
@@ -127,7 +132,7 @@ def test_a_tracker_that_is_killed_and_started_again_is_found_again():
             endpoint = tracker.stdout.readline().strip()
             subscriber = subscriber or Subscriber(endpoint)
             assert subscriber.receive(10.0) is not None
-            assert subscriber.is_alive(1.0)
+            assert is_found(subscriber)
         finally:
             tracker.kill()
             tracker.communicate()
@@ -141,9 +146,8 @@ def test_iteration_goes_on_after_a_broken_message():
     with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
         with Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
-            while not subscriber.is_alive():
+            while subscriber.receive(0.01) is None:
                 publisher.send_multipart([b"hands.x", pack(make_message(frame=1))])
-                time.sleep(0.01)
             publisher.send_multipart([b"hands.x", b"\xc1"])
             publisher.send_multipart([b"hands.x", pack(make_message(frame=2))])
             errors = 0
@@ -186,18 +190,63 @@ def test_ctrl_c_ends_a_program_that_waits_without_a_timeout():
     assert program.communicate(timeout=5)[0] == "interrupted\n"
 
 
-def test_a_message_longer_than_any_real_one_is_dropped_with_its_connection_and_the_stream_goes_on():
+@pytest.mark.parametrize("size", [200_000, 50_000_000])
+def test_a_message_longer_than_any_real_one_is_dropped_with_its_connection_and_the_stream_goes_on(size):
     with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
         with Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
             good = [b"hands.x", pack(make_message())]
-            while not subscriber.is_alive():
+            while subscriber.receive(0.01) is None:
                 publisher.send_multipart(good)
-                time.sleep(0.01)
             while subscriber.receive(0.1) is not None:
                 pass
-            publisher.send_multipart([b"hands.x", bytes(50_000_000)])
+            publisher.send_multipart([b"hands.x", bytes(size)])
             deadline = time.monotonic() + 5
             while (message := subscriber.receive(0.05)) is None and time.monotonic() < deadline:
                 publisher.send_multipart(good)
             assert message is not None
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1.0])
+def test_a_timeout_that_never_ends_or_is_over_is_refused(timeout):
+    with Subscriber("tcp://127.0.0.1:9") as subscriber:
+        for wait in (subscriber.receive, subscriber.latest):
+            with pytest.raises(ValueError, match="timeout must be None or seconds from 0 up"):
+                wait(timeout)
+
+
+def taken(*messages: list[bytes]) -> tuple[Subscriber, list[object]]:
+    """A closed subscriber that has got these messages, and what it hands to its program for them."""
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        with Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
+            assert {publisher.recv(), publisher.recv()} == {b"\x01hands.", b"\x01status."}
+            for message in messages:
+                publisher.send_multipart(message)
+            results: list[object] = []
+            for _ in messages:
+                try:
+                    results.append(subscriber.receive(0.3))
+                except StreamError as error:
+                    results.append(str(error))
+    return subscriber, results
+
+
+def test_only_a_status_that_is_understood_is_a_sign_of_life():
+    status = pack(make_status())
+    for message in (
+        [b"hands.x", b"\xc1"],
+        [b"hands.x", pack(make_message())],
+        [b"status.x", status[:-1]],
+        [b"status.x", status.replace(b"\xa7version\x01", b"\xa7version\x02")],
+    ):
+        subscriber, results = taken(message)
+        assert results != [None]
+        assert not subscriber.is_alive()
+    assert taken([b"status.x", status])[0].is_alive()
+
+
+def test_an_endless_topic_does_not_wait_in_the_queue():
+    _, results = taken([b"hands." + b"x" * 100_000, pack(make_message())], [b"hands.x", pack(make_message(8))])
+    assert results[0] == "a topic of 100006 bytes arrived: this is not a hand tracker"
+    assert results[1].frame == 8

@@ -174,6 +174,13 @@ def test_quiet_prints_nothing_but_errors(capfd):
     assert capfd.readouterr().err.startswith("error: there is no camera or recording")
 
 
+def test_a_command_that_there_is_not_gets_the_list_of_those_that_there_are(capfd):
+    assert main(["nonsense"]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: there is no command 'nonsense': choose one of run, listen, ")
+    assert error.count("\n") == 1
+
+
 def test_under_a_pipe_there_are_plain_lines():
     result = subprocess.run([*RUN, "--frames", "3", "--verbose"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tracker.arguments import positive
 from tracker.errors import TrackerError
 from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
@@ -36,10 +37,12 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit status: 0, or 1 after an error that is told in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if words[0] not in (*COMMANDS, "-h", "--help"):
+            raise TrackerError(f"there is no command {words[0]!r}: choose one of {', '.join(COMMANDS)}")
         options = _parser().parse_args(words)
         _set_up_logging(getattr(options, "quiet", False), getattr(options, "verbose", False))
         return int(options.action(options))
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="track and publish, until Ctrl-C or the end of a recording (the default)")
     add_camera_argument(run)
-    run.add_argument("--hands", type=_positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    run.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
     run.add_argument(
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines")
     run.add_argument("--record", metavar="PATH", help="write the depth: a folder, or a file ending in .h5")
     run.add_argument("--view", action="store_true", help="live view in the browser")
-    run.add_argument("--frames", type=_positive, metavar="N", help="stop after N frames")
+    run.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     run.add_argument("--realtime", action="store_true", help="play a recording at its own pace, dropping frames")
     add_verbosity_arguments(run)
     run.set_defaults(action=_run)
@@ -110,10 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     draw = commands.add_parser("draw", help="draw the tracked skeletons over the frames of a recording, as a PNG")
     add_camera_argument(draw)
     add_model_arguments(draw)
-    draw.add_argument("--hands", type=_positive, default=2, metavar="N", help="how many hands at most (default: 2)")
-    draw.add_argument("--frames", type=_positive, default=12, metavar="N", help="frames to track (default: 12)")
-    draw.add_argument("--every", type=_positive, default=1, metavar="N", help="draw every N-th (default: each)")
-    draw.add_argument("--columns", type=_positive, default=4, metavar="N", help="pictures in a row (default: 4)")
+    draw.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    draw.add_argument("--frames", type=positive, default=12, metavar="N", help="frames to track (default: 12)")
+    draw.add_argument("--every", type=positive, default=1, metavar="N", help="draw every N-th (default: each)")
+    draw.add_argument("--columns", type=positive, default=4, metavar="N", help="pictures in a row (default: 4)")
     draw.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
     draw.set_defaults(action=_draw)
 
@@ -168,12 +171,6 @@ def _set_up_logging(quiet: bool, verbose: bool) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s", stream=sys.stderr)
     logging.getLogger().setLevel(logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("tracker").setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, is {text}")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

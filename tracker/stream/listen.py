@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from tracker.arguments import positive, seconds
 from tracker.errors import StreamError
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
 
@@ -23,15 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help="where a tracker publishes (%(default)s)")
     parser.add_argument("--camera", help="only this camera (default: every camera of the endpoint)")
     parser.add_argument("--json", action="store_true", help="one message per line as JSON, as --output of run writes")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N messages (default: go on until Ctrl-C)")
+    parser.add_argument(
+        "--frames", type=positive, metavar="N", help="stop after N messages (default: go on until Ctrl-C)"
+    )
     parser.add_argument(
         "--keys", metavar="FOLDER", help="for a tracker that runs with --keys: a client's folder of `keys`"
     )
-    parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds of silence")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after S seconds of silence")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print messages until Ctrl-C, `--frames` or `--timeout`; returns the exit status, 1 for an error or a silence."""
+    """Print messages until Ctrl-C, `--frames` or `--timeout`; returns the exit status.
+
+    Raises StreamError, also for a silence as long as `--timeout`.
+    """
     # Imported here, so that `--help` of every command need not wait for numpy and the socket library.
     from tracker.stream.subscriber import Subscriber
 
@@ -40,13 +45,6 @@ def run(args: argparse.Namespace) -> int:
             return _print_all(subscriber, args)
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:
-        # The reader (`head`, say) has seen enough. Python flushes at exit and would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except StreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
 
 def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:

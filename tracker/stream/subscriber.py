@@ -29,9 +29,13 @@ from tracker.stream.keys import read_client_keys
 from tracker.stream.message import HandsMessage, StatusMessage, read_parts
 
 QUEUE: Final = 1000
-"""Messages kept for a program that is behind (about 1 MB); the oldest are dropped first."""
+"""Messages kept for a program that is behind: 1.3 MB with two hands in each, 65 MB if each is as long as is allowed.
+
+The oldest are dropped first."""
 MAX_WIRE_BYTES: Final = 2 * MAX_BYTES
 """A longer part ends the connection before it takes memory."""
+MAX_TOPIC: Final = 512
+"""Bytes of a topic: `hands.` and a camera's name, which is at most a file's."""
 ALIVE_SECONDS: Final = 3.0
 """A tracker says how it is once a second; after this long without a word it is taken for gone."""
 MAX_CAMERAS: Final = 256
@@ -65,7 +69,8 @@ class Subscriber:
         self._exact = camera is not None
         self._waiting: deque[list[bytes] | StreamError] = deque(maxlen=QUEUE)
         self._fresh = False
-        self._heard = -math.inf
+        self._heard = -math.inf  # a status that was understood
+        self._arrived = -math.inf  # anything
         self._closed = False
         self._changed = threading.Condition()
         client_keys = None if keys is None else read_client_keys(keys)
@@ -96,6 +101,7 @@ class Subscriber:
         """The next message, or None if none came within `timeout` seconds (None waits for ever).
 
         Raises StreamError for a message of another protocol version or a broken one; the next call goes on after it.
+        Raises ValueError for a timeout that is negative or NaN.
         """
         with self._changed:
             self._check_open()
@@ -111,7 +117,7 @@ class Subscriber:
         with self._changed:
             self._check_open()
             if self._wait(lambda: bool(self._waiting), timeout):
-                if time.monotonic() - self._heard > _OLD_SECONDS:
+                if time.monotonic() - self._arrived > _OLD_SECONDS:
                     # Perhaps the whole program was stopped, and the thread has not had its turn yet.
                     self._changed.wait(_TURN_SECONDS)
                 # Or it has, and takes what came meanwhile off the network: that is not long, but old.
@@ -121,7 +127,10 @@ class Subscriber:
         return _read(item)
 
     def is_alive(self, within: float = ALIVE_SECONDS) -> bool:
-        """Whether a tracker was heard in the last `within` seconds; it sends its status once a second at least."""
+        """Whether a status came in the last `within` seconds; a tracker sends one every second.
+
+        Only a status that was understood counts: neither garbage nor another version of the protocol is a sign of life.
+        """
         return time.monotonic() - self._heard <= within
 
     def __iter__(self) -> Iterator[HandsMessage]:
@@ -158,6 +167,8 @@ class Subscriber:
 
     def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Wait, with the condition held, until `ready` or the subscriber is closed; whether it is ready."""
+        if timeout is not None and not timeout >= 0:  # so that NaN, which is never over, is refused, too
+            raise ValueError(f"timeout must be None or seconds from 0 up, is {timeout}")
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while not (ready() or self._closed):
             left = deadline - time.monotonic()
@@ -208,8 +219,11 @@ class Subscriber:
 
     def _taken(self, parts: list[bytes]) -> list[bytes] | StreamError | None:
         """What to hand to the program: a message to be read, an error to be raised, or nothing."""
+        self._arrived = time.monotonic()
         if len(parts) == 2 and self._exact and parts[0] not in self._topics:
             return None  # Topics are prefixes: who asks for camera "1" is sent those of camera "12" as well.
+        if len(parts[0]) > MAX_TOPIC:
+            return StreamError(f"a topic of {len(parts[0])} bytes arrived: this is not a hand tracker")
         if len(parts) != 2 or len(parts[1]) > MAX_BYTES or parts[0].startswith(STATUS_TOPIC.encode()):
             # Read at once: it is a status, or too long to be kept waiting.
             try:
@@ -222,7 +236,6 @@ class Subscriber:
             self.status = message
             self._heard = time.monotonic()
             return None
-        self._heard = time.monotonic()
         return parts
 
 
