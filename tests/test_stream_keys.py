@@ -12,6 +12,7 @@ from stream_samples import ANY_PORT, connect_with, make_message, proxying
 
 from tracker.cli import main
 from tracker.errors import StreamError
+from tracker.stream.curve import Doorkeeper
 from tracker.stream.keys import make_keys, read_client_keys, read_server_keys
 from tracker.stream.publisher import Publisher
 from tracker.stream.subscriber import Subscriber
@@ -58,6 +59,13 @@ def test_names_that_are_no_names_are_refused(tmp_path, name):
     with pytest.raises(StreamError, match="cannot be a client's name"):
         make_keys(tmp_path / "keys", (name,))
     assert not (tmp_path / "keys").exists()
+
+
+def test_an_empty_name_of_a_folder_is_not_the_current_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["keys", ""]) == 1
+    assert capsys.readouterr().err == "error: the folder's name is empty: give one, such as `keys`\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_wrong_folder_is_explained(keys, tmp_path):
@@ -112,6 +120,24 @@ def test_known_clients_listen_and_others_get_nothing(keys, tmp_path, caplog):
                 assert not refused.is_alive()
     assert "not encrypted" not in caplog.text
     assert caplog.text.count("whose key is not in") == 1
+
+
+def test_each_unknown_key_is_logged_once_and_not_without_end(keys, caplog):
+    strangers = [zmq.curve_keypair()[0] for _ in range(120)]
+    with zmq.Context() as context:
+        doorkeeper = Doorkeeper(context, read_server_keys(keys / "server"))
+        try:
+            assert doorkeeper.callback("hands", read_client_keys(keys / "alice").own.public)
+            assert caplog.text == ""
+            for stranger in strangers:
+                assert not doorkeeper.callback("hands", stranger)
+                assert not doorkeeper.callback("hands", stranger)
+        finally:
+            doorkeeper.close()
+    logged = [record.getMessage() for record in caplog.records]
+    assert [line.split()[-1] for line in logged[:100]] == [stranger.decode() for stranger in strangers[:100]]
+    assert "further ones are refused without a word" in logged[100]
+    assert len(logged) == 101
 
 
 def test_clients_come_and_go_while_the_tracker_runs(keys):

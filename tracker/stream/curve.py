@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOMAIN: Final = "hands"
+_MOST_STRANGERS: Final = 100
+"""Unknown keys that are logged, once each; any number of them can be made up."""
 
 
 def server_keys(endpoint: str, keys: str | Path | None, insecure: bool) -> ServerKeys | None:
@@ -52,6 +54,7 @@ class Doorkeeper:
     """Answers a context's sockets whether a client may come in. One per context; close it after its sockets.
 
     Clients with another key, with none, or with another server's key get nothing; they do not disturb the others.
+    Logged are unknown keys only: the others fail in libzmq's handshake, before anybody is asked.
     """
 
     def __init__(self, context: Context, keys: ServerKeys) -> None:
@@ -59,7 +62,7 @@ class Doorkeeper:
         from zmq.auth.thread import ThreadAuthenticator
 
         self._keys = keys
-        self._warned = False
+        self._strangers: set[bytes] = set()
         self._authenticator = ThreadAuthenticator(context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(_DOMAIN, self)
@@ -80,9 +83,11 @@ class Doorkeeper:
         except OSError as error:  # such as too many open files; it would end the thread, and shut everyone out
             log.warning("a client is refused, its key cannot be looked up: %s", error)
             return False
-        if not known and not self._warned:
-            self._warned = True  # once, however many there are
-            log.warning("a client whose key is not in %s is refused", self._keys.clients)
+        if not known and key not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+            self._strangers.add(key)
+            log.warning("a client whose key is not in %s is refused: %s", self._keys.clients, key.decode())
+            if len(self._strangers) == _MOST_STRANGERS:
+                log.warning("these were %d unknown keys; further ones are refused without a word", _MOST_STRANGERS)
         return known
 
     def close(self) -> None:

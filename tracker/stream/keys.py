@@ -64,11 +64,13 @@ class ClientKeys:
 def make_keys(folder: str | Path, clients: tuple[str, ...]) -> list[Path]:
     """Make the server's keys, unless they are there, and those of new clients; returns the folders to hand out.
 
-    Raises StreamError for a name that cannot be a file's, a client that is there already, or a folder that cannot be
-    written. Nothing is ever overwritten.
+    Raises StreamError for a folder without a name, a client's name that cannot be a file's, a client that is there
+    already, or a folder that cannot be written. Nothing is ever overwritten.
     """
     import zmq
 
+    if not str(folder):
+        raise StreamError("the folder's name is empty: give one, such as `keys`")
     folder = Path(folder)
     for name in clients:
         if _NAME.fullmatch(name) is None or name.lower() == "server":
