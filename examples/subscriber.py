@@ -28,12 +28,16 @@ def newest_messages(socket):
         topic, data = socket.recv_multipart()
         newest[topic] = msgpack.unpackb(data)
         if newest[topic]["version"] != VERSION:
-            sys.exit(f"protocol version {newest[topic]['version']} arrived, this program reads version {VERSION}")
+            sys.exit(
+                f"error: protocol version {newest[topic]['version']} arrived, this program reads version {VERSION}"
+            )
     return newest
 
 
 def print_hands(message):
-    index = INDEX_TIP[message["skeleton"]]
+    index = INDEX_TIP.get(message["skeleton"])
+    if index is None:
+        sys.exit(f"error: skeleton {message['skeleton']!r} arrived, this program does not know it")
     for hand in message["hands"]:  # none if no hand is seen
         x, y, z = hand["joints"][index]
         if math.isnan(x):
@@ -50,7 +54,10 @@ def main():
 
     socket = zmq.Context.instance().socket(zmq.SUB)
     socket.setsockopt(zmq.MAXMSGSIZE, 1 << 20)  # nothing that a tracker sends comes near
-    socket.connect(endpoint)  # the tracker may start later
+    try:
+        socket.connect(endpoint)  # the tracker may start later
+    except zmq.ZMQError as error:
+        sys.exit(f"error: endpoint {endpoint!r}: {error}")
     socket.subscribe("hands.")  # every camera; "hands.simulated" would be that one
     socket.subscribe("status.")
 

@@ -209,7 +209,30 @@ def test_refuses_another_version(programs, language, topic):
         with running(command, f"tcp://127.0.0.1:{port}") as process:
             output, errors = publish_until_it_ends(process, lambda _: publisher.send_multipart([topic, data]))
     assert (process.returncode, output) == (1, "")
-    assert "protocol version 2 arrived, this program reads version 1" in errors
+    assert errors == "error: protocol version 2 arrived, this program reads version 1\n"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_refuses_a_skeleton_that_it_does_not_know_in_one_line(programs, language):
+    command = programs(language)
+    data = msgpack.packb({"version": 1, "skeleton": "octopus8", "hands": []})
+    with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        with running(command, f"tcp://127.0.0.1:{port}") as process:
+            _, errors = publish_until_it_ends(process, lambda _: publisher.send_multipart([b"hands.simulated", data]))
+    assert process.returncode == 1
+    assert errors.startswith("error: skeleton ")
+    assert "octopus8" in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("endpoint", ["", "nonsense"])
+def test_refuses_what_is_no_endpoint_in_one_line(programs, language, endpoint):
+    result = subprocess.run([*programs(language), endpoint], capture_output=True, text=True, timeout=20)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -42,7 +42,11 @@ std::map<std::string, zmq::message_t> newest_messages(zmq::socket_t& socket) {
 }
 
 void print_hands(Fields& message) {
-    const std::size_t index = INDEX_TIP.at(message.at("skeleton").as<std::string>());
+    const auto skeleton = message.at("skeleton").as<std::string>();
+    if (INDEX_TIP.count(skeleton) == 0) {
+        throw std::runtime_error("skeleton \"" + skeleton + "\" arrived, this program does not know it");
+    }
+    const std::size_t index = INDEX_TIP.at(skeleton);
     for (Fields& hand : message.at("hands").as<std::vector<Fields>>()) {  // none if no hand is seen
         const auto joint = hand.at("joints").as<std::vector<std::array<double, 3>>>().at(index);
         const bool tracked = hand.at("joint_tracked").as<std::vector<bool>>().at(index);

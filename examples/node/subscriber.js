@@ -15,6 +15,11 @@ const SILENCE_MS = 3000; // a tracker that runs sends its status every second, w
 const endpoint = process.argv[2] ?? "tcp://127.0.0.1:5556";
 let remaining = Number(process.argv[3] ?? Infinity);
 
+function refuse(reason) {
+  console.error(`error: ${reason}`);
+  process.exit(1);
+}
+
 // The newest message that waits on each topic; none if nothing came for SILENCE_MS.
 // (ZeroMQ's CONFLATE option would keep the newest too, but breaks messages of two parts.)
 async function newestMessages(socket) {
@@ -26,7 +31,7 @@ async function newestMessages(socket) {
       // Times are 64-bit integers, more than a number holds exactly: they come as BigInt.
       const message = decode(data, { useBigInt64: true });
       if (message.version !== VERSION) {
-        throw new Error(`protocol version ${message.version} arrived, this program reads version ${VERSION}`);
+        refuse(`protocol version ${message.version} arrived, this program reads version ${VERSION}`);
       }
       newest.set(topic.toString(), message);
     } catch (error) {
@@ -40,6 +45,7 @@ const metres = (value) => (value < 0 ? "" : "+") + value.toFixed(3);
 
 function printHands(message) {
   const index = INDEX_TIP[message.skeleton];
+  if (index === undefined) refuse(`skeleton "${message.skeleton}" arrived, this program does not know it`);
   for (const hand of message.hands) { // none if no hand is seen
     const joint = hand.joints[index];
     const state = hand.joint_tracked[index] ? "seen" : "inferred";
@@ -50,7 +56,11 @@ function printHands(message) {
 }
 
 const socket = new Subscriber({ maxMessageSize: 1 << 20 }); // nothing that a tracker sends comes near
-socket.connect(endpoint); // the tracker may start later
+try {
+  socket.connect(endpoint); // the tracker may start later
+} catch (error) {
+  refuse(`endpoint "${endpoint}": ${error.message}`);
+}
 socket.subscribe("hands.", "status."); // every camera; "hands.simulated" would be that one
 
 while (remaining > 0) {
