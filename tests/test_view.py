@@ -161,6 +161,45 @@ def test_watched_page_shows_the_newest_frame():
     assert np.median(costs) < 0.002
 
 
+def failing_once(function, failures):
+    def call(*values):
+        if failures:
+            raise failures.pop()
+        return function(*values)
+
+    return call
+
+
+def test_live_view_goes_on_after_a_frame_that_cannot_be_drawn(monkeypatch, caplog):
+    pytest.importorskip("viser")
+    with LiveView(make_controls(), port=0) as view:
+        failures = [ValueError("odd"), ValueError("odd")]
+        monkeypatch.setattr(view._page, "draw", failing_once(view._page.draw, failures))
+        view._page.watched = True
+        for _ in range(2):
+            before = len(failures)
+            view._next = 0.0
+            view.update(make_frame(), make_message(), [])
+            assert wait_until(lambda before=before: len(failures) < before)
+        view._next = 0.0
+        view.update(make_frame(), make_message(), [])
+        assert wait_until(lambda: "frame 7" in view._page.text.content)
+    assert caplog.text.count("ValueError: odd") == 1
+
+
+def test_recording_goes_on_after_a_frame_that_cannot_be_drawn(monkeypatch, caplog):
+    pytest.importorskip("viser")
+    with ReplayView("a", make_recording(), {}, port=0) as view:
+        assert wait_until(lambda: "frame 0" in view._page.text.content)
+        failures = [ValueError("odd")]
+        monkeypatch.setattr(view._page, "draw", failing_once(view._page.draw, failures))
+        view._seek(3)
+        assert wait_until(lambda: not failures)
+        view._seek(4)
+        assert wait_until(lambda: "frame 4" in view._page.text.content)
+    assert caplog.text.count("ValueError: odd") == 1
+
+
 def connection(view, **options):
     viser = pytest.importorskip("viser")
     client = pytest.importorskip("websockets.sync.client")
@@ -219,9 +258,25 @@ def test_damaged_frame_is_told_and_passed():
     [
         (["nowhere.h5"], "there is no recording nowhere.h5"),
         (["a.bag"], "read from start to end only"),
-        (["a.h5", "--port", "70000"], "from 0"),
     ],
 )
 def test_what_cannot_be_viewed_is_told(capsys, words, says):
     assert main(["view", *words]) == 1
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["view", "a.h5", "--port"], ["run", "--view", "--view-port"]])
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_what_is_no_port_is_refused(capsys, words, port):
+    with pytest.raises(SystemExit):
+        main([*words, port])
+    assert f"must be from 0 (any free one) to 65535, is {port}" in capsys.readouterr().err
+
+
+def test_live_view_is_where_the_command_wants_it(caplog):
+    pytest.importorskip("viser")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with caplog.at_level("INFO"):
+        assert main(["run", "--view", f"--view-port={port}", "--camera=simulated", "--bind=none", "--frames=1"]) == 0
+    assert f"live view on http://127.0.0.1:{port}" in caplog.text

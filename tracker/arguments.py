@@ -22,3 +22,10 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 up, is {text}")
     return value
+
+
+def port(text: str) -> int:
+    """A TCP port, or 0 for any free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be from 0 (any free one) to 65535, is {text}")
+    return int(text)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tracker.arguments import positive
+from tracker.arguments import port, positive
 from tracker.errors import TrackerError
 from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines")
     run.add_argument("--record", metavar="PATH", help="write the depth: a folder, or a file ending in .h5")
     run.add_argument("--view", action="store_true", help="live view in the browser")
+    run.add_argument("--view-port", type=port, default=8080, metavar="PORT", help="of --view (default: %(default)s)")
     run.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     run.add_argument("--realtime", action="store_true", help="play a recording at its own pace, dropping frames")
     add_verbosity_arguments(run)
@@ -216,7 +217,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.view:
             from tracker.view.live import LiveView
 
-            view = LiveView(controls)
+            view = LiveView(controls, options.view_port)
             open_things.callback(view.close)
         where = "publishing nothing" if publisher.endpoint == "none" else f"publishing on {publisher.endpoint}"
         engine = tracker.engine

@@ -55,6 +55,7 @@ class LiveView:
         self._newest: tuple[DepthFrame, HandsMessage, tuple[Cube, ...]] | None = None
         self._change = threading.Condition()
         self._closed = False
+        self._failed = False
         self._thread = threading.Thread(target=self._work, name="live view", daemon=True)
         self._thread.start()
         log.info("live view on %s", self.url)
@@ -105,14 +106,22 @@ class LiveView:
                 newest, self._newest = self._newest, None
             if self._closed or newest is None:
                 return
-            frame, message, cubes = newest
-            while self._latencies:
-                self._window.add(*self._latencies.popleft())
-            now = time.monotonic()
-            rate = self._window.rate(now)
-            self._page.draw(Picture(frame, message.hands, cubes, _text(message, rate)))
-            self._curves.add(now, rate)
-            self._show_recording()
+            try:
+                self._show(*newest)
+            except Exception:
+                # Whatever it is, the next frame may be drawn; it would end the thread, and freeze the page.
+                if not self._failed:
+                    self._failed = True
+                    log.exception("the live view could not show frame %d (it goes on)", newest[1].frame)
+
+    def _show(self, frame: DepthFrame, message: HandsMessage, cubes: tuple[Cube, ...]) -> None:
+        while self._latencies:
+            self._window.add(*self._latencies.popleft())
+        now = time.monotonic()
+        rate = self._window.rate(now)
+        self._page.draw(Picture(frame, message.hands, cubes, _text(message, rate)))
+        self._curves.add(now, rate)
+        self._show_recording()
 
     def _set_paused(self, paused: bool) -> None:
         self._controls.paused = paused

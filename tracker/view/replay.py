@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import threading
 import time
@@ -10,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.errors import CameraError, TrackerError
+from tracker.arguments import port
+from tracker.errors import CameraError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
     from tracker.stream.message import HandsMessage
 
 
+log = logging.getLogger(__name__)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `view`."""
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording folder or an .h5 recording")
     parser.add_argument(
         "--messages", type=Path, metavar="FILE.jsonl", help="the hands to show (default: those in the recording)"
     )
-    parser.add_argument("--port", type=int, default=8080, help="of the page on this machine (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8080, help="of the page on this machine (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,8 +40,6 @@ def run(options: argparse.Namespace) -> int:
     from tracker.camera.playback import PlaybackCamera
     from tracker.kept_messages import messages_beside
 
-    if not 0 <= options.port <= 65535:
-        raise TrackerError(f"--port must be from 0 (any free one) to 65535, is {options.port}")
     path: Path = options.recording
     if path.suffix in (".bag", ".db3"):
         raise CameraError(
@@ -85,6 +88,7 @@ class ReplayView:
         self._row = 0
         self._playing: bool = False
         self._closed = False
+        self._failed = False
         self._stale = True
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
@@ -142,7 +146,13 @@ class ReplayView:
                 self._stale = False
                 row = self._row
             shown = time.monotonic()
-            self._show(row)
+            try:
+                self._show(row)
+            except Exception:
+                # Whatever it is, other frames may be shown; it would end the thread, and freeze the page.
+                if not self._failed:
+                    self._failed = True
+                    log.exception("row %d of the recording could not be shown (others may be)", row)
 
     def _wait(self, shown: float) -> float:
         """Seconds until the next frame is due, after one that was shown then."""
