@@ -258,6 +258,42 @@ def test_a_full_disk_is_told_and_what_is_written_can_be_read(tmp_path, name, kil
     assert int(count) >= 20
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs limits of processes")
+@pytest.mark.parametrize("name", ["large", "large.h5"])
+def test_a_write_that_fails_is_told_and_what_is_written_can_be_read(tmp_path, name):
+    """For another reason than a full disk: files may not be so large."""
+    limited = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", limited + FILL_THE_DISK, str(tmp_path / name)],
+        capture_output=True, text=True, timeout=60, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    count = result.stdout.splitlines()[-1]
+    assert int(count) >= 20
+
+
+def test_messages_of_a_killed_recording_that_was_cut_off_are_read_up_to_there(tmp_path, caplog):
+    path = tmp_path / "killed.h5"
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORD_FOREVER, str(path)], stdout=subprocess.PIPE, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        for _ in range(60):
+            stdout.readline()
+        process.kill()
+        process.wait()
+    os.truncate(path, path.stat().st_size * 7 // 10)
+    frames = [message.frame for message in read_messages(path)]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 60
+    assert "is cut off: it and those after it are let go" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["gone", "gone.h5"])
 def test_a_recording_that_is_removed_is_told(tmp_path, name):
     path = tmp_path / "place" / name

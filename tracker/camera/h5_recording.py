@@ -18,14 +18,20 @@ the two tables for the messages. Files of older programs lack them.)
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import os
+import re
 import shutil
 import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -37,6 +43,8 @@ from tracker.camera.recorder import FrameFile
 from tracker.camera.recording_header import RecordingHeader, parse_header
 from tracker.errors import CameraError
 from tracker.hand.skeleton import JOINT_COUNT
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "depth-recording"
 VERSION = 1
@@ -87,10 +95,16 @@ def read_h5_messages(path: Path) -> list[str]:
             if any(name not in file for name in _MESSAGE_TABLES):
                 return []
             ends = file["message_end"][:count].tolist()
-            if ends[-1] > len(file["messages"]):
+            if ends[-1] > len(file["messages"]) and not _is_unfinished(file, path):
                 raise ValueError("its messages are cut off")
             text = file["messages"][: ends[-1]].tobytes()
-            return [text[start:end].decode().rstrip("\n") for start, end in pairwise([0, *ends]) if end > start]
+            lines = [text[start:end] for start, end in pairwise([0, *ends]) if end > start]
+            if _is_unfinished(file, path):
+                whole = sum(1 for _ in takewhile(_is_whole, lines))
+                if whole < len(lines):
+                    logger.warning("%s: message %d is cut off: it and those after it are let go", path, whole + 1)
+                lines = lines[:whole]
+            return [line.decode().rstrip("\n") for line in lines]
         except DAMAGE as error:
             raise CameraError(f"{path} is damaged: {error}") from error
 
@@ -103,13 +117,63 @@ def _open(path: Path) -> h5py.File:
     try:
         # Only in this mode does a file open that its writer has not closed: it was killed, or is still recording. For
         # others it is not used: in a file that is cut off, HDF5 would then wait long for what is missing.
-        options = {"libver": "latest", "swmr": True} if _is_unfinished(path) else {}
+        options = {"libver": "latest", "swmr": True} if _has_writer(path) else {}
         return h5py.File(path, "r", **options)
     except DAMAGE as error:
+        size = re.search(r"truncated file: .*stored_eof = (\d+)", str(error))
+        if size is not None:
+            try:
+                file = h5py.File(_PaddedFile(path, int(size[1])), "r")
+            except DAMAGE:
+                pass  # the first error tells more
+            else:
+                logger.warning("%s is cut off: what was written is read", path)
+                return file
         raise CameraError(f"{path} cannot be opened as HDF5, it is damaged or of another kind: {error}") from error
 
 
-def _is_unfinished(path: Path) -> bool:
+class _PaddedFile(io.FileIO):
+    """A file that is cut off, with zeros for what is missing: HDF5 refuses shorter files, whatever is in them.
+
+    A recorder leaves one when a write fails, on a full disk for example. What HDF5 finds in the zeros fails its checks
+    at once; in the mode for files with a writer it would wait for better.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._size = size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            return super().seek(self._size + offset)
+        return super().seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = super().readinto(view) or 0
+        view[count:] = bytes(len(view) - count)
+        super().seek(len(view) - count, os.SEEK_CUR)
+        return len(view)
+
+
+def _is_unfinished(file: h5py.File, path: Path) -> bool:
+    """Whether the end may be missing: the file is cut off, or its writer was killed or is still at work."""
+    return _is_padded(file) or _has_writer(path)
+
+
+def _is_padded(file: h5py.File) -> bool:
+    return bool(file.driver == "fileobj")
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_writer(path: Path) -> bool:
     """Whether HDF5's superblock (version 3) has the mark of a writer at work."""
     with path.open("rb") as file:
         start = file.read(12)
@@ -158,13 +222,28 @@ def _count_frames(file: h5py.File, path: Path) -> int:
     good = np.diff(file["captured_ns"][:count], prepend=-1) > 0
     if "message_end" in file:
         good &= np.diff(file["message_end"][:count], prepend=0) >= 0
+    unfinished = _is_unfinished(file, path)
+    if unfinished:
+        good &= np.diff(file["number"][:count], prepend=-1) > 0
     if not good.all():
-        if not _is_unfinished(path):
+        if not unfinished:
             raise CameraError(f"{path} is damaged: its capture times, or the ends of its messages, do not increase")
         count = int(np.argmin(good))
+    if _is_padded(file):  # not where a writer may be at work: HDF5 would wait for it
+        while count and not _has_image(file["depth"], count - 1, path.stat().st_size):
+            count -= 1
     if count == 0:
         raise CameraError(f"{path} has no frames: nothing was recorded, or the recorder was killed at its start")
     return count
+
+
+def _has_image(depth: h5py.Dataset, row: int, size: int) -> bool:
+    """Whether the image of a row lies within the file's size."""
+    try:
+        chunk = depth.id.get_chunk_info_by_coord((row, 0, 0))
+    except DAMAGE:
+        return False
+    return chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= size
 
 
 def _load(
