@@ -24,6 +24,7 @@ def convert(source: Path, out: Path, progress: bool = False) -> int:
     from tqdm import tqdm
 
     from tracker.camera.opening import check_new_recording, create_recording, open_recording, prepare_folder
+    from tracker.camera.recorder import reason_of
     from tracker.camera.recording_header import RecordingHeader
 
     check_new_recording(out)
@@ -43,7 +44,7 @@ def convert(source: Path, out: Path, progress: bool = False) -> int:
                     if file is not None:
                         file.close()
         except OSError as error:
-            raise CameraError(f"{out} cannot be written: {error.strerror or error}") from error
+            raise CameraError(f"{out} cannot be written: {reason_of(error)}") from error
         return camera.count
 
 

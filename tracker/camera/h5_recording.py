@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tracker.camera.frame import DepthFrame, HandTruth, Side
 from tracker.camera.playback import PlaybackCamera, RecordedFrame
-from tracker.camera.recorder import FrameFile
+from tracker.camera.recorder import FrameFile, reason_of
 from tracker.camera.recording_header import RecordingHeader, parse_header
 from tracker.errors import CameraError
 from tracker.hand.skeleton import JOINT_COUNT
@@ -291,7 +291,7 @@ class H5RecordingWriter(FrameFile):
         try:
             self._file = h5py.File(path, "x", libver="latest")
         except OSError as error:
-            raise CameraError(f"cannot record to {path}: {error}") from error
+            raise CameraError(f"cannot record to {path}: {reason_of(error)}") from error
         for key, value in ({"format": FORMAT, "version": VERSION} | header.entries()).items():
             self._file.attrs[key] = value
         # Kept open: a table that is opened for each entry also loses its cache each time.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracker.camera.base import Camera
 from tracker.camera.playback import PlaybackCamera
-from tracker.camera.recorder import FrameFile, Recorder
+from tracker.camera.recorder import FrameFile, Recorder, reason_of
 from tracker.camera.recording_header import RecordingHeader
 from tracker.errors import CameraError
 
@@ -100,7 +100,7 @@ def open_recorder(path: str | Path, name: str, *, lossless: bool = False) -> Rec
     path = Path(path)
     check_new_recording(path)
     prepare_folder(path.parent if path.suffix else path)
-    return Recorder(name, lambda header: create_recording(path, header), lossless)
+    return Recorder(name, lambda header: create_recording(path, header), lossless, f"the recording {path}")
 
 
 def check_new_recording(path: Path) -> None:
@@ -127,4 +127,4 @@ def prepare_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CameraError(f"cannot make the folder {path}: {error}") from error
+        raise CameraError(f"cannot make the folder {path}: {reason_of(error)}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -36,19 +37,34 @@ class FrameFile(ABC):
         """Finish the file."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed, as one line for people. HDF5's own texts have line breaks and addresses in them."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return " ".join(str(error).split())
+
+
 class Recorder:
     """Writes frames and their messages behind the back of the loop. Use it in a `with` block or call `close`.
 
     name: of the camera. create: starts the file, once the first frame has told its size.
     lossless: `write` waits for the disk where a frame would be lost; for sources that wait themselves.
+    target: what is written, for errors.
     written, dropped: frames in the file, and frames lost, with their messages, because the disk was too slow.
     A frame that is handed in must not be changed afterwards; cameras hand out a new array each time.
     """
 
-    def __init__(self, name: str, create: Callable[[RecordingHeader], FrameFile], lossless: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        create: Callable[[RecordingHeader], FrameFile],
+        lossless: bool = False,
+        target: str = "the recording",
+    ) -> None:
         self.written = 0
         self.dropped = 0
         self._name = name
+        self._target = target
         self._create = create
         self._lossless = lossless
         self._error: CameraError | None = None
@@ -105,7 +121,10 @@ class Recorder:
         try:
             self._write_all()
         except Exception as error:  # whatever it is, the loop must not wait for a thread that has ended
-            self._error = CameraError(f"the recording ends after {self.written} frames, it cannot be written: {error}")
+            mend = "; make room, or record to another disk" if isinstance(error, OSError) else ""
+            self._error = CameraError(
+                f"{self._target} ends after {self.written} frames, it cannot be written: {reason_of(error)}{mend}"
+            )
             while self._waiting.get() is not None:
                 pass
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from tracker.camera.frame import DepthFrame, HandTruth
-from tracker.camera.recorder import FrameFile
+from tracker.camera.recorder import FrameFile, reason_of
 from tracker.camera.recording_header import RecordingHeader
 from tracker.errors import CameraError
 
@@ -38,7 +38,7 @@ class RecordingFolderWriter(FrameFile):
             (path / "camera.json").write_text(json.dumps(header.entries(), indent=1) + "\n", encoding="utf-8")
             self._texts["timestamps.txt"] = FileIO(path / "timestamps.txt", "x")
         except OSError as error:
-            raise CameraError(f"cannot record to {path}: {error}") from error
+            raise CameraError(f"cannot record to {path}: {reason_of(error)}") from error
 
     def append(self, frame: DepthFrame, message: str | None = None) -> None:
         """Write a frame: time, truth and message first, then the image under its final name in one step."""
