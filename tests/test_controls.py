@@ -13,6 +13,7 @@ from stream_samples import make_message
 from tracker.camera import open_camera, open_recorder
 from tracker.camera.base import Camera
 from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.camera.recorder import FrameFile, Recorder
 from tracker.controls import Controls, RecordSwitch
 from tracker.errors import CameraError
 from tracker.hand_tracker import TrackerConfig
@@ -89,7 +90,7 @@ def test_recording_switched_by_another_thread_leaves_whole_files(tmp_path):
 
 
 class Broken:
-    written = 0
+    written = dropped = 0
 
     def write(self, frame, message):
         raise CameraError("the disk is full")
@@ -115,6 +116,38 @@ def test_recording_that_was_started_by_a_button_does_not_take_the_tracker_with_i
     assert switch.error == ""
     switch.close()
     assert switch.error == "the disk is full"
+
+
+def test_a_recording_that_fails_leaves_no_thread(tmp_path):
+    class Full(FrameFile):
+        def append(self, frame, message=None):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    switch = RecordSwitch(lambda path: Recorder("full", lambda header: Full(), lossless=True), folder=tmp_path)
+    switch.start()
+    for _ in range(200):
+        write(switch, 1)
+        if switch.error:
+            break
+        time.sleep(0.01)
+    assert "No space left" in switch.error
+    assert not [thread for thread in threading.enumerate() if thread.name == "recorder of full"]
+
+
+def test_lost_frames_of_all_recordings_are_counted(tmp_path):
+    recorders = [SimpleNamespace(dropped=2, close=lambda: None), SimpleNamespace(dropped=3, close=lambda: None)]
+    switch = RecordSwitch(lambda path: recorders.pop(), folder=tmp_path)
+    assert switch.lost == 0
+    switch.start()
+    assert switch.lost == 3
+    switch.stop()
+    switch.start()
+    assert switch.lost == 5
+    switch.close()
+    assert switch.lost == 5
 
 
 def test_place_that_cannot_be_written_to_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class RecordSwitch:
         self.path: Path | None = None
         self.last: Path | None = None
         self.error = ""
+        self._lost = 0
         if first is not None:
             self._recorder, self.path = open_recorder(first), first
 
@@ -50,6 +52,12 @@ class RecordSwitch:
         """In the recording that is being written."""
         recorder = self._recorder
         return 0 if recorder is None else recorder.written
+
+    @property
+    def lost(self) -> int:
+        """Frames that all recordings together lost, because the disk was too slow."""
+        recorder = self._recorder
+        return self._lost + (0 if recorder is None else recorder.dropped)
 
     def write(self, frame: DepthFrame, message: HandsMessage) -> None:
         """Record a frame and what was tracked in it, if there is a recording.
@@ -65,6 +73,9 @@ class RecordSwitch:
             except TrackerError as error:
                 if self._asked_for:
                     raise
+                self._lost += self._recorder.dropped
+                with contextlib.suppress(TrackerError):  # the first error counts
+                    self._recorder.close()  # its thread ends
                 self.last, self._recorder, self.path, self.error = self.path, None, None, str(error)
                 log.error("%s", error)
 
@@ -89,6 +100,7 @@ class RecordSwitch:
         """End the recording, if there is one; returns when it is on the disk. The loop does not wait meanwhile."""
         with self._lock:
             recorder, self._recorder = self._recorder, None
+            self._lost += 0 if recorder is None else recorder.dropped
             self.last, self.path = self.path or self.last, None
         if recorder is None:
             return
