@@ -1,6 +1,7 @@
 """End to end: depth in, messages out, over a real socket, with the shipped weights."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tracker import Subscriber, Tracker, TrackerConfig, open_camera
+from tracker.camera.recorder import Recorder
 from tracker.camera.simulated import SimulatedCamera
 from tracker.cli import main
 from tracker.loop import run
@@ -141,6 +143,32 @@ def test_the_command_writes_a_message_per_frame(tmp_path):
     assert main(["run", "--camera", str(tmp_path / "rec.h5"), "--bind", "none", "--output", str(replay)]) == 0
     again = [json.loads(line) for line in replay.read_text().splitlines()]
     assert [m["frame"] for m in again] == [m["frame"] for m in lines]
+    assert "\n0 frames lost by the recorder\n" in result.stderr
+
+
+def test_earlier_results_are_not_overwritten(tmp_path, capsys):
+    output = tmp_path / "a.jsonl"
+    output.write_text("earlier\n")
+    words = ["run", "--camera", "simulated", "--frames", "1", "--bind", "none", "--output"]
+    assert main([*words, str(output)]) == 1
+    assert "is there already and is not overwritten" in capsys.readouterr().err
+    assert output.read_text() == "earlier\n"
+    assert main([*words, os.devnull]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_run_that_fails_ends_with_a_summary_and_then_the_error(capsys):
+    assert main(["run", "--camera", "simulated", "--frames", "3", "--bind", "none", "--output", "/dev/full"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert re.match(r"0 frames in .*, 0 dropped", lines[-3])
+    assert lines[-1].startswith("error: /dev/full cannot be written any more")
+
+
+def test_frames_that_the_recorder_lost_are_told_also_when_quiet(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Recorder, "write", lambda self, frame, message=None: setattr(self, "dropped", self.dropped + 1))
+    words = ["run", "--camera", "simulated", "--frames", "3", "--bind", "none", "--record"]
+    assert main([*words, str(tmp_path / "a.h5"), "--quiet"]) == 0
+    assert "warning: 3 frames lost by the recorder" in capsys.readouterr().err
 
 
 def test_help_is_quick_and_needs_nothing():
@@ -183,7 +211,10 @@ GOOD = '{"name": "x", "width": 64, "height": 48, "fx": 60, "fy": 60, "cx": 32, "
         (["--camera", "bad_focal"], "f"),
         (["--camera", "bad_scale"], "depth_scale is in metres"),
         (["--camera", "bad_center"], "cx and cy"),
-        (["--camera", "simulated", "--output", "notes.txt"], "not replaced"),
+        (["--camera", "simulated", "--output", "notes.txt"], "not overwritten"),
+        (["--camera", ""], "--camera is empty"),
+        (["--camera", "simulated", "--output", ""], "--output is empty"),
+        (["--camera", "simulated", "--record", ""], "--record is empty"),
         (["--camera", "simulated", "--model", "none.safetensors"], "no weights file"),
         (["--camera", "simulated", "--model", "notes.txt"], "safetensors"),
         (["--camera", "simulated", "--model", "v2v"], "v2v"),

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     from tracker.stream import keys_command, proxy_command
 
     proxy_command.add_security_arguments(run)
-    run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines")
+    run.add_argument("--output", metavar="FILE.jsonl", help="write the messages as JSON lines, to a new file")
     run.add_argument("--record", metavar="PATH", help="write the depth: a folder, or a file ending in .h5")
     run.add_argument("--view", action="store_true", help="live view in the browser")
     run.add_argument("--view-port", type=port, default=8080, metavar="PORT", help="of --view (default: %(default)s)")
@@ -177,6 +177,12 @@ def _set_up_logging(quiet: bool, verbose: bool) -> None:
 def _run(options: argparse.Namespace) -> int:
     from tracker.stream.curve import server_keys
 
+    for name in ("camera", "output", "record"):
+        if getattr(options, name) == "":
+            raise TrackerError(f"--{name} is empty: give it a value, or leave it out")
+    # What is in /dev may be a file by way of the shell: /dev/stdout.
+    if options.output is not None and Path(options.output).is_file() and Path(options.output).parts[:2] != ("/", "dev"):
+        raise TrackerError(f"{options.output} is there already and is not overwritten: choose another --output")
     # First of all: torch, the camera and the network take their time.
     server_keys(options.bind, options.keys, options.insecure)
 
@@ -186,7 +192,7 @@ def _run(options: argparse.Namespace) -> int:
     from tracker.loop import View, run
     from tracker.stream.output import JsonLines
     from tracker.stream.publisher import Publisher
-    from tracker.stream.terminal import LiveLine
+    from tracker.stream.terminal import LiveLine, Summary
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
@@ -208,10 +214,10 @@ def _run(options: argparse.Namespace) -> int:
         # A source that waits loses no frame to a slow disk either.
         recording = RecordSwitch(
             lambda path: open_recorder(path, camera.name, lossless=not camera.live),
-            Path(options.record) if options.record else None,
+            Path(options.record) if options.record is not None else None,
         )
         open_things.callback(recording.close)
-        output = open_things.enter_context(JsonLines(options.output)) if options.output else None
+        output = open_things.enter_context(JsonLines(options.output)) if options.output is not None else None
         controls = Controls(tracker.config.filter, recording)
         view: View | None = None
         if options.view:
@@ -224,19 +230,27 @@ def _run(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(f"{camera.name}: {tracker.model} on {engine.name} ({engine.device}), {where}", file=sys.stderr)
         started = time.monotonic()
-        summary = run(
-            camera,
-            tracker,
-            publisher,
-            output=output,
-            recorder=recording,
-            view=view,
-            controls=controls,
-            live_line=None if options.quiet else LiveLine(stages=options.verbose),
-            frames=options.frames,
-        )
-        if not options.quiet:
-            print(summary.text(time.monotonic() - started, stages=options.verbose), file=sys.stderr)
+        summary = Summary()
+        try:
+            run(
+                camera,
+                tracker,
+                publisher,
+                output=output,
+                recorder=recording,
+                view=view,
+                controls=controls,
+                live_line=None if options.quiet else LiveLine(stages=options.verbose),
+                frames=options.frames,
+                summary=summary,
+            )
+        finally:  # after an error, too: it ends hours of tracking, perhaps
+            if not options.quiet:
+                print(summary.text(time.monotonic() - started, stages=options.verbose), file=sys.stderr)
+            if recording.lost or (options.record and not options.quiet):
+                print(
+                    f"{'warning: ' * bool(recording.lost)}{recording.lost} frames lost by the recorder", file=sys.stderr
+                )
     return 0
 
 

@@ -53,14 +53,16 @@ def run(
     controls: Controls | None = None,
     live_line: LiveLine | None = None,
     frames: int | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
     """Track until the camera ends, `frames` are done, or KeyboardInterrupt; returns what was counted.
 
     controls: looked at before every frame. A recording waits while they say `paused`, a live camera does not.
+    summary: where to count, for those who want it after an error, too.
     A live camera that falls silent (unplugged) is waited for. Raises TrackerError when the source breaks or something
     cannot be written; what was written before is kept.
     """
-    summary = Summary()
+    summary = Summary() if summary is None else summary
     window = LatencyWindow()
     started = next_status = time.monotonic()
     silent = False
