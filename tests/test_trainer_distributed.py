@@ -434,7 +434,7 @@ def test_slurm():
         ({**OPEN_MPI, "OMPI_COMM_WORLD_LOCAL_RANK": "9"}, "do not fit together"),
         (slurm(0, SLURM_STEP_TASKS_PER_NODE="2(x"), "should look like"),
         (slurm(0, SLURM_NODEID="3"), "does not name this node"),
-        (slurm(0, 4, SLURM_STEP_NODELIST="gpu[1-"), "node list"),
+        (slurm(0, 4, SLURM_STEP_TASKS_PER_NODE="2(x2)", SLURM_STEP_NODELIST="gpu[1-"), "node list"),
         (slurm("x"), "SLURM_PROCID='x'"),
     ],
 )
