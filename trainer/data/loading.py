@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -16,26 +14,10 @@ from trainer.data.packed import PackedSamples
 from trainer.data.sample import Batch, Sample, SampleSource, collate
 from trainer.fitting.counter import sample_keys
 from trainer.fitting.order import Order, share
+from trainer.interrupts import interrupts_ignored
 
 AHEAD = 4
 """Batches that wait ready, for each process that makes them."""
-
-
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C and SIGTERM do nothing here, and nothing ever in processes that are started here.
-
-    Terminals and launchers send them to whole groups of processes, but only the one that trains knows what to do.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Plan:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,27 +24,23 @@ from tracker.hand.skeleton import JOINT_COUNT, SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from tracker.network.v2v import V2V, V2VConfig
-from tracker.network.weights import load_weights, save_weights
-from trainer.data.loading import Plan, batches, interrupts_ignored
+from tracker.network.weights import save_weights
+from trainer.data.loading import Plan, batches
 from trainer.data.sample import Batch, SampleSource
 from trainer.data.synthetic import SyntheticSamples
 from trainer.fitting.augment import Augmentation, augment
 from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
+from trainer.fitting.chores import LOG_STEPS, Chores
 from trainer.fitting.losses import LossConfig, counts, loss
 from trainer.fitting.order import Order
 from trainer.fitting.recipes import FitConfig
+from trainer.fitting.start import start_from
+from trainer.interrupts import interrupts_ignored, interrupts_noted
 from trainer.judging.evaluate import Evaluation, calibration_error, evaluate, fit_confidence, merge
 from trainer.parallel.sync_batch_norm import synchronise
 from trainer.parallel.world import SharedError, World, peers_watched
-from trainer.showing.curves import draw_curves
 from trainer.showing.event_log import EventLog
 from trainer.showing.progress import Progress
-
-LOG_STEPS = 20
-"""Steps that one line of the log tells of. On a GPU the loss is looked at as often: reading it waits for the device."""
-EPOCH_SECONDS = 10.0
-"""Epochs shorter than this do not each get a checkpoint: writing it would take longer than the work it saves."""
-CURVE_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -70,27 +64,6 @@ class State:
     loss_steps: int = 0
 
 
-@contextmanager
-def interrupts_noted() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event, so that a step is finished first; a second Ctrl-C ends at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = [signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before):
-            signal.signal(number, handler)
-
-
 def average_into(average: V2V, network: torch.nn.Module, decay: float, step: int) -> None:
     """Move the averaged network towards the current one, batch-norm statistics too; faster in the first steps."""
     share = 1 - min(decay, (1 + step) / (10 + step)) if decay else 1.0
@@ -100,24 +73,6 @@ def average_into(average: V2V, network: torch.nn.Module, decay: float, step: int
                 kept.lerp_(new, share)
             else:
                 kept.copy_(new)
-
-
-def start_from(network: V2V, weights: Path) -> list[str]:
-    """Copy what fits of a weights file; returns the names of the tensors that do not, which start afresh.
-
-    The heads may differ (other joints); grids may too, convolutions fit any. Raises WeightsError, and DataError for a
-    network of another build.
-    """
-    found = load_weights(weights).v2v
-    given_build, wanted_build = (
-        replace(config, input_size=88, joints=1, presence=False) for config in (found.config, network.config)
-    )
-    if given_build != wanted_build:
-        raise DataError(f"--init {weights} is another network than is to be trained ({found.config})")
-    given, wanted = found.state_dict(), network.state_dict()
-    fitting = {name: tensor for name, tensor in given.items() if name in wanted and tensor.shape == wanted[name].shape}
-    network.load_state_dict(fitting, strict=False)
-    return [name for name in wanted if name not in fitting]
 
 
 def differences(there: Any, now: Any) -> str:
@@ -463,88 +418,6 @@ class Fit:
         best = HandNetwork(replace(self.kept.config, calibration=(slope, offset)))
         best.v2v.load_state_dict(self.kept.v2v.state_dict())
         self.world.together(lambda: chores.judged(result, best if better else None, began))
-
-
-class Chores:
-    """What the first process does beside the training: show, log, save. Nothing, on the others."""
-
-    def __init__(self, fit: Fit, log: EventLog | None, shown: Progress) -> None:
-        self.fit, self.log, self.shown = fit, log, shown
-        self.saved = self.drawn = fit.state.elapsed
-        self.since, self.waited, self.seen = time.perf_counter(), 0.0, 0
-
-    def after_step(self, waited: float) -> None:
-        """After every step. waited: seconds for data."""
-        if self.log is None:
-            return
-        fit, state = self.fit, self.fit.state
-        self.waited += waited
-        self.seen += fit.config.batch_size
-        number = state.loss_sum / state.loss_steps if fit.looked and state.loss_steps else None
-        epoch = (state.position - 1) // len(fit.train)
-        if fit.config.minutes is None:
-            epoch = min(epoch, fit.config.epochs - 1)  # the last batch may run into an epoch that is not trained
-        self.shown.update(1, fit.config.batch_size, waited, number, epoch, fit.progress)
-        if not fit.looked:
-            return
-        if state.step % LOG_STEPS == 0:
-            self._write_train(self.log)
-        if state.elapsed - self.saved > 60 * fit.config.checkpoint_minutes and fit.epoch == state.ended:
-            self._save()
-
-    def after_epoch(self) -> None:
-        """When an epoch has ended, and was judged if that was due."""
-        if self.log is not None and self.fit.state.elapsed - self.saved > EPOCH_SECONDS:
-            self._save()
-
-    def judged(self, result: Evaluation, best: HandNetwork | None, began: float) -> None:
-        """After an evaluation that began then; `best`: weights to keep, if they are the best so far."""
-        if self.log is None:
-            return
-        fit = self.fit
-        if best is not None:
-            save_weights(fit.output / "best.safetensors", best, fit.card(result))
-        self.shown.dev(result.mean_mm, result.median_mm)
-        self.log.write({"event": "dev", **self._when(), **fit.card(result)["results"]})
-        self.since += time.perf_counter() - began
-
-    def finish(self) -> None:
-        """At the end, or when the run is interrupted."""
-        if self.log is None:
-            return
-        # An interrupted run tells of these steps when it goes on: its log is then that of a run without the interrupt.
-        if self.fit.progress >= 1 and self.fit.state.loss_steps:
-            self._write_train(self.log)
-        self._save()
-        draw_curves(self.fit.output)
-
-    def _when(self) -> dict[str, Any]:
-        state = self.fit.state
-        return {"step": state.step, "epoch": self.fit.epoch, "minutes": round(state.elapsed / 60, 3)}
-
-    def _write_train(self, log: EventLog) -> None:
-        fit, state = self.fit, self.fit.state
-        seconds = time.perf_counter() - self.since
-        log.write(
-            {
-                "event": "train",
-                **self._when(),
-                "loss": state.loss_sum / state.loss_steps,
-                "learning_rate": fit.optimizer.param_groups[0]["lr"],
-                "samples_per_second": round(self.seen / seconds, 2),
-                "data_wait": round(self.waited / seconds, 4),
-            }
-        )
-        state.loss_sum, state.loss_steps = 0.0, 0
-        self.since, self.waited, self.seen = time.perf_counter(), 0.0, 0
-
-    def _save(self) -> None:
-        fit = self.fit
-        fit.save()
-        self.saved = fit.state.elapsed
-        if self.saved - self.drawn > CURVE_SECONDS:
-            self.drawn = self.saved
-            draw_curves(fit.output)
 
 
 def _raise(error: Exception | None) -> None:
