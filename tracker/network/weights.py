@@ -11,18 +11,31 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from tracker.errors import WeightsError
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
+from tracker.network.segmenter import Segmenter, SegmenterConfig
 from tracker.network.v2v import V2VConfig
 
 FORMAT = "v2v-hand-tracker/1"
+SEGMENTER_FORMAT = "v2v-hand-tracker-segmenter/1"
+SEGMENTER = "segmenter"
+"""The name of the shipped weights that tell hands from the rest of the image."""
 
 
 def shipped_weights() -> dict[str, Path]:
-    """The weights that come with the package, by model name."""
-    folder = Path(str(files("tracker.network") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    """The weights that come with the package, by model name; those that find joints."""
+    return {path.stem: path for path in sorted(_folder().glob("*.safetensors")) if path.stem != SEGMENTER}
+
+
+def shipped_segmenter() -> Path:
+    """The weights that come with the package and tell hands from the rest of the image."""
+    return _folder() / f"{SEGMENTER}.safetensors"
+
+
+def _folder() -> Path:
+    return Path(str(files("tracker.network") / "weights"))
 
 
 def find_weights(model: str) -> Path:
@@ -49,22 +62,13 @@ def save_weights(path: Path, network: HandNetwork, card: dict[str, Any]) -> None
 
     Raises WeightsError if there is no room; what was there before stays.
     """
-    config = network.config
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.v2v.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        save_file(state, part, metadata={"format": FORMAT, "config": json.dumps(asdict(config))})
-        part.chmod(0o644)  # the library makes files that only their owner may read
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        part = path.with_name(path.stem + ".json.part")
-        part.write_text(json.dumps({"config": asdict(config), **card}, indent=2) + "\n", encoding="utf-8")
-        part.replace(path.with_suffix(".json"))
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise WeightsError(f"{path} could not be written ({error}); what was there before stays") from error
+    _write(path, FORMAT, network.v2v.state_dict(), asdict(network.config), card)
+
+
+def save_segmenter(path: Path, network: Segmenter, card: dict[str, Any]) -> None:
+    """`save_weights` for the segmentation network; its convolutions are kept in half precision, which is enough."""
+    state = {name: tensor.half() if tensor.dim() == 4 else tensor for name, tensor in network.state_dict().items()}
+    _write(path, SEGMENTER_FORMAT, state, asdict(network.config), card)
 
 
 def load_weights(path: Path) -> HandNetwork:
@@ -72,6 +76,51 @@ def load_weights(path: Path) -> HandNetwork:
 
     Raises WeightsError if the file is missing, damaged, of another project, or does not fit the network it names.
     """
+    state, config = _read(path, FORMAT)
+    try:
+        values = json.loads(config)
+        values["v2v"] = V2VConfig(**values["v2v"])
+        values["calibration"] = tuple(values["calibration"])
+        network = HandNetwork(HandNetworkConfig(**values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unknown(path, error) from error
+    _fill(path, network.v2v, state)
+    return network.eval()
+
+
+def load_segmenter(path: Path) -> Segmenter:
+    """`load_weights` for the segmentation network."""
+    state, config = _read(path, SEGMENTER_FORMAT)
+    try:
+        values = json.loads(config)
+        values["channels"] = tuple(values["channels"])
+        network = Segmenter(SegmenterConfig(**values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unknown(path, error) from error
+    _fill(path, network, state)
+    return network.eval()
+
+
+def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, Any], card: dict[str, Any]) -> None:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        save_file(state, part, metadata={"format": form, "config": json.dumps(config)})
+        part.chmod(0o644)  # the library makes files that only their owner may read
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        part = path.with_name(path.stem + ".json.part")
+        part.write_text(json.dumps({"config": config, **card}, indent=2) + "\n", encoding="utf-8")
+        part.replace(path.with_suffix(".json"))
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{path} could not be written ({error}); what was there before stays") from error
+
+
+def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
+    """Tensors by name, and the description of their network, as JSON."""
     if not path.is_file():
         raise WeightsError(f"no weights file {path}")
     try:
@@ -80,21 +129,23 @@ def load_weights(path: Path) -> HandNetwork:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); was it copied whole?") from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") in (FORMAT, SEGMENTER_FORMAT) and metadata["format"] != form:
+        raise WeightsError(f"{path} holds weights of another network of this project: {metadata['format']}, not {form}")
+    if metadata.get("format") != form:
         raise WeightsError(
-            f"{path} holds no weights of this project (format {metadata.get('format')!r}, want {FORMAT!r})"
+            f"{path} holds no weights of this project (format {metadata.get('format')!r}, want {form!r})"
         )
+    return state, metadata.get("config", "")
+
+
+def _unknown(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} describes a network that this version does not know: {error}")
+
+
+def _fill(path: Path, module: nn.Module, state: dict[str, Tensor]) -> None:
     try:
-        values = json.loads(metadata["config"])
-        values["v2v"] = V2VConfig(**values["v2v"])
-        values["calibration"] = tuple(values["calibration"])
-        network = HandNetwork(HandNetworkConfig(**values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} describes a network that this version does not know: {error}") from error
-    try:
-        network.v2v.load_state_dict(state)
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsError(
             f"{path} does not fit the network it describes: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return network.eval()
