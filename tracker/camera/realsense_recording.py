@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
+import contextlib
+import json
+import os
 import queue
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tracker.camera.device_clock import DeviceClock
-from tracker.camera.frame import DepthFrame
+import numpy as np
+
+from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.camera.playback import PlaybackCamera, RecordedFrame
 from tracker.camera.realsense_index import count_depth_images
-from tracker.camera.realsense_sdk import capture_time, depth_image, depth_intrinsics, is_depth_profile, load_sdk
+from tracker.camera.realsense_player import FAULT, FRAME, LENS, MESSAGE, Message
+from tracker.camera.realsense_sdk import load_sdk
 from tracker.errors import CameraError
 
-logger = logging.getLogger(__name__)
-
 AHEAD_FRAMES = 4
-"""Frames decoded ahead. The SDK's thread waits while they are not read, so nothing is lost."""
-SILENCE_S = 2.0
-"""Without a frame for so long, a playback that has not stopped is taken for stuck."""
+"""Frames read ahead."""
+PATIENCE_S = 30.0
+"""A player that is silent for so long hangs; one whose playback is stuck says so much earlier. It starts in a third of
+a second, on a busy computer with a cold disk in many times that."""
+LARGEST_BYTES = 1 << 26
+"""More than any depth image has."""
+ROOT = str(Path(__file__).resolve().parents[2])
+"""The folder that holds the package `tracker`."""
 
 
 def open_realsense_recording(path: Path, realtime: bool = False) -> PlaybackCamera:
@@ -42,124 +52,144 @@ def open_realsense_recording(path: Path, realtime: bool = False) -> PlaybackCame
     expected = count_depth_images(path)
     if expected == 0:
         raise CameraError(f"{path} has no depth images: record it with the depth stream switched on")
+    load_sdk()  # if it is missing, that is told here
     replay = _Replay(path, expected)
     return PlaybackCamera(path.stem, replay.frames(), expected, realtime, release=replay.close)
 
 
-STOP_S = 1.0
-"""Time that the SDK is given to stop at the end of a file."""
+class _Replay:
+    """One depth stream, played in a process of its own (`realsense_player`) and read by a thread."""
 
+    def __init__(self, path: Path, expected: int) -> None:
+        self._path = path
+        self._expected = expected
+        self._ahead: queue.Queue[Message] = queue.Queue(AHEAD_FRAMES)
+        try:
+            self._noise = tempfile.TemporaryFile()  # noqa: SIM115
+            self._player = _start(path, expected, self._noise)
+        except OSError as error:
+            raise CameraError(f"{path} cannot be played, as no process can be started for it: {error}") from error
+        closing = threading.Event()
+        reader = threading.Thread(target=_read, args=(self._player, self._ahead, closing), daemon=True)
+        # It is also called where nobody closes the camera: when that is forgotten, or the interpreter ends.
+        self.close = weakref.finalize(self, _end, self._player, reader, closing, self._noise)
+        reader.start()
+        kind, _, _, data = self._next()
+        if kind != LENS:
+            raise CameraError(f"{path} cannot be played, it is damaged or of another kind{self._why(data)}")
+        lens = json.loads(data)
+        self._scale = lens["depth_scale"]
+        self._intrinsics = Intrinsics(**lens["intrinsics"])
 
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    """Stands in the queue for a frame that could not be taken over."""
+    def frames(self) -> Iterator[RecordedFrame]:
+        """The frames in order; raises CameraError if there are fewer than the file's index promises."""
+        last = "the start"
+        for count in range(self._expected):
+            kind, number, captured_ns, data = self._next()
+            if kind != FRAME:
+                raise CameraError(
+                    f"{self._path} is damaged after {last}: "
+                    f"only {count} of its {self._expected} frames can be read{self._why(data)}"
+                )
+            last = f"frame {number}"
+            depth = np.frombuffer(data, np.uint16).reshape(self._intrinsics.height, self._intrinsics.width)
+            frame = DepthFrame(depth, self._scale, self._intrinsics, number, captured_ns, captured_ns)
+            yield RecordedFrame(number, captured_ns, partial(_receive, frame))
 
-    error: Exception
+    def _next(self) -> Message:
+        try:
+            return self._ahead.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            return FAULT, 0, 0, f"librealsense was silent for {PATIENCE_S:g} s".encode()
+
+    def _why(self, told: Any) -> str:
+        """The reason in brackets, if there is one: what the player told, or how it ended and what it printed last."""
+        ended = self._player.poll()
+        reasons = [bytes(told).decode(errors="replace")]
+        if not reasons[0] and ended:
+            self._noise.seek(0)
+            printed = self._noise.read().decode(errors="replace").split("\n")
+            reasons = [line.strip()[:300] for line in printed if line.strip()][-1:]
+            reasons += [f"librealsense ended with {signal.Signals(-ended).name}"] if ended < 0 else []
+        return f" ({', '.join(reasons)})" if any(reasons) else ""
 
 
 def _receive(frame: DepthFrame) -> DepthFrame:
     return with_changes(frame, received_ns=time.time_ns())
 
 
-class _Replay:
-    """The SDK's playback of one depth stream, handed over by its thread through a small queue.
+def _start(path: Path, expected: int, noise: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the player. noise: where to what it and the SDK print goes."""
+    code = (
+        f"import sys; sys.path[:] = {_search_path()!a}; "
+        f"from tracker.camera.realsense_player import main; main(sys.argv[1], {expected})"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        bufsize=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=noise,
+        # Ctrl-C in the terminal is for this process only.
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
 
-    The SDK's own real-time mode is not used: it loses frames without telling how many.
-    """
 
-    def __init__(self, path: Path, expected: int) -> None:
-        rs = self._rs = load_sdk()
-        self._path = path
-        self._expected = expected
-        self._clock = DeviceClock()
-        self._ahead: queue.Queue[DepthFrame | _Broken] = queue.Queue(AHEAD_FRAMES)
-        self._closing = threading.Event()
-        self._ended = False
-        try:
-            # The device only lives as long as its context is held.
-            self._context = rs.context()
-            self._playback = self._context.load_device(str(path))
-            self._playback.set_real_time(False)
-            self._sensor, profile = self._depth_stream()
-            self._scale = float(self._sensor.as_depth_sensor().get_depth_scale())
-            self._intrinsics = depth_intrinsics(profile)
-            self._sensor.open(profile)
-            self._sensor.start(self._take)
-            # A call of the SDK's thread into an interpreter that is ending would abort the process.
-            atexit.register(self.close)
-        except (RuntimeError, ValueError) as error:
-            raise CameraError(f"{path} cannot be played, it is damaged or of another kind: {error}") from error
+def _search_path() -> list[str]:
+    """Where the player finds modules: as this process, but not in the current folder, which is not made for that."""
+    here = os.getcwd()
+    places = [os.path.abspath(place) for place in sys.path if isinstance(place, str)]
+    places = [place for place in places if place == ROOT or place != here]
+    return places if ROOT in places else [*places, ROOT]
 
-    def frames(self) -> Iterator[RecordedFrame]:
-        """The frames in order; raises CameraError if there are fewer than the file's index promises."""
-        last = "the start"
-        for count in range(self._expected):
-            frame = self._next()
-            if frame is None:
-                raise CameraError(
-                    f"{self._path} is damaged after {last}: only {count} of its {self._expected} frames can be read"
-                )
-            last = f"frame {frame.number}"
-            self._ended = count + 1 == self._expected
-            yield RecordedFrame(frame.number, frame.captured_ns, partial(_receive, frame))
 
-    def close(self) -> None:
-        """Stop the SDK's thread and give the file back."""
-        atexit.unregister(self.close)
-        self._closing.set()
-        # At the end of the file the SDK's thread stops the sensor itself; stopping it at the same time crashes.
-        deadline = time.monotonic() + STOP_S
-        while self._ended and time.monotonic() < deadline:
-            if self._playback.current_status() == self._rs.playback_status.stopped:
-                break
-            time.sleep(0.005)
-        try:
-            self._sensor.stop()
-            self._sensor.close()
-        except RuntimeError as error:
-            logger.debug("closing %s: %s", self._path, error)
+def _read(player: subprocess.Popen[bytes], ahead: queue.Queue[Message], closing: threading.Event) -> None:
+    """Pass on what the player writes, until it ends or the recording is closed."""
+    assert player.stdout is not None
+    kind = LENS
+    with player.stdout:
+        while kind != FAULT and not closing.is_set():
+            message = _message(player.stdout)
+            kind = message[0]
+            if kind == FAULT:  # it ends now; how, is known when it is handed over
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    player.wait(5)
+            while not closing.is_set():
+                with contextlib.suppress(queue.Full):
+                    ahead.put(message, timeout=0.05)
+                    break
+    player.kill()
+    player.wait()
 
-    def _depth_stream(self) -> tuple[Any, Any]:
-        for sensor in self._playback.query_sensors():
-            for profile in sensor.get_stream_profiles():
-                if is_depth_profile(self._rs, profile):
-                    return sensor, profile
-        raise CameraError(f"{self._path} has no 16-bit depth stream: record it with the depth stream switched on")
 
-    def _take(self, raw: Any) -> None:
-        """Called by the SDK's thread for each frame; waits where the reader is slower than the file."""
-        try:
-            item: DepthFrame | _Broken = self._convert(raw)
-        except Exception as error:  # raised by the reader's thread instead: the SDK would only print it
-            item = _Broken(error)
-        while not self._closing.is_set():
-            try:
-                return self._ahead.put(item, timeout=0.05)
-            except queue.Full:
-                continue
+def _message(pipe: IO[bytes]) -> Message:
+    """The next message; a FAULT without a reason if the player has ended."""
+    head = _exactly(pipe, MESSAGE.size)
+    if head is not None:
+        kind, number, captured_ns, size = MESSAGE.unpack(head)
+        data = _exactly(pipe, size) if size <= LARGEST_BYTES else None
+        if data is not None:
+            return kind, number, captured_ns, data
+    return FAULT, 0, 0, b""
 
-    def _convert(self, raw: Any) -> DepthFrame:
-        arrival = self._rs.frame_metadata_value.time_of_arrival
-        known = raw.supports_frame_metadata(arrival)
-        arrival_ns = raw.get_frame_metadata(arrival) * 1_000_000 if known else None
-        captured_ns = capture_time(self._rs, raw, self._clock, arrival_ns)
-        depth = depth_image(raw)
-        return DepthFrame(depth, self._scale, self._intrinsics, raw.get_frame_number(), captured_ns, captured_ns)
 
-    def _next(self) -> DepthFrame | None:
-        """The next frame, None if no more come."""
-        started = time.monotonic()
-        while True:
-            # Looked up before the wait: what was handed over before the stop is then in the queue.
-            stopped = self._playback.current_status() == self._rs.playback_status.stopped
-            try:
-                item = self._ahead.get(timeout=0.1)
-            except queue.Empty:
-                silent = time.monotonic() - started
-                # The status also reads "stopped" in the first milliseconds.
-                if (stopped and silent > 0.3) or silent > SILENCE_S:
-                    return None
-                continue
-            if isinstance(item, _Broken):
-                raise CameraError(f"{self._path} cannot be played: {item.error}") from item.error
-            return item
+def _exactly(pipe: IO[bytes], size: int) -> bytearray | None:
+    """So many bytes, None if the pipe ends before."""
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count = pipe.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+            return None
+        rest = rest[count:]
+    return data
+
+
+def _end(player: subprocess.Popen[bytes], reader: threading.Thread, closing: threading.Event, noise: IO[bytes]) -> None:
+    """End the player and the thread that reads from it."""
+    closing.set()
+    player.kill()
+    if reader is not threading.current_thread():  # where the garbage collector calls, that may be any thread
+        reader.join()
+    noise.close()
