@@ -53,7 +53,7 @@ def test_filter_nonsense_is_refused(values):
 def test_the_next_cube_is_where_the_hand_is_going():
     track = Track(1, 3.0, FilterConfig())
     for i in range(5):
-        track.update(HAND + np.array([0.02 * i, 0, 0], np.float32), i * FRAME_NS)
+        track.update(HAND + np.array([0.02 * i, 0, 0], np.float32), np.ones(21, np.float32), i * FRAME_NS)
     ahead = track.cube(5 * FRAME_NS, 0.26).center[0] - HAND[:, 0].mean()
     assert ahead == pytest.approx(0.10, abs=0.005)
     assert track.cube(5 * FRAME_NS, 0.26).side == "right"

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add_camera_argument(run)
     run.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
+    run.add_argument("--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate")
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
     run.add_argument(
         "--skeleton",
@@ -177,7 +178,7 @@ def _set_up_logging(quiet: bool, verbose: bool) -> None:
 def _run(options: argparse.Namespace) -> int:
     from tracker.stream.curve import server_keys
 
-    for name in ("camera", "output", "record"):
+    for name in ("camera", "output", "record", "profile"):
         if getattr(options, name) == "":
             raise TrackerError(f"--{name} is empty: give it a value, or leave it out")
     # What is in /dev may be a file by way of the shell: /dev/stdout.
@@ -188,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from tracker.camera import open_camera, open_recorder
     from tracker.controls import Controls, RecordSwitch
+    from tracker.hand.profile import read_profile
     from tracker.hand_tracker import Tracker, TrackerConfig
     from tracker.loop import View, run
     from tracker.stream.output import JsonLines
@@ -196,10 +198,11 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
+    profile = read_profile(Path(options.profile)) if options.profile is not None else None
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
         tracker = open_things.enter_context(
-            Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands))
+            Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands, profile=profile))
         )
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
         publisher = open_things.enter_context(

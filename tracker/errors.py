@@ -32,3 +32,7 @@ def missing_package(package: str, purpose: str, install: str) -> str:
 
 class DataError(TrackerError):
     """A training or evaluation file is missing, damaged, or not of the form that was expected."""
+
+
+class ProfileError(TrackerError):
+    """A hand profile is missing, unreadable, or of no hand that a person has."""

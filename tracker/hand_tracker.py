@@ -17,6 +17,7 @@ from tracker.camera.frame import DepthFrame, Side
 from tracker.engine import open_engine
 from tracker.errors import WeightsError
 from tracker.hand.cube import Cube, crop, cube_center
+from tracker.hand.profile import HandProfile
 from tracker.hand.skeleton import SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.weights import find_weights, load_weights
@@ -47,7 +48,8 @@ class TrackerConfig:
     patience: frames that a hand may miss before it is lost. side_frames: in how many first frames both sides are tried;
     side_every: and how often later. search_every: frames between two searches for a further hand;
     while there is none, or one was just lost, every frame is searched.
-    filter: the One Euro filter of the published joints, None for the network's own.
+    filter: the One Euro filter of the published joints, None for none.
+    profile: the size of the person's hands, None to find it out.
     """
 
     hands: int = 2
@@ -58,6 +60,7 @@ class TrackerConfig:
     side_every: int = 30
     search_every: int = 5
     filter: FilterConfig | None = field(default_factory=FilterConfig)
+    profile: HandProfile | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.hands <= 4:
@@ -91,7 +94,7 @@ class Tracker:
                 f"the tracker publishes {SKELETON}: train on data with its 21 joints"
             )
         self.model = network.config.name
-        self.edge = network.config.edge
+        self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
         shape = (self.engine.max_batch, *(self.engine.size,) * 3)
         self._grids = torch.zeros(shape, dtype=torch.uint8, device=self.engine.voxel_device)
@@ -216,7 +219,7 @@ class Tracker:
                 track = left_over.pop(away.index(min(away)))
                 best = pair.of_side(track.side) or best
             else:
-                track = Track(self._next_id, pair.right_minus_left or 0.0, self.config.filter)
+                track = Track(self._next_id, pair.right_minus_left or 0.0, self.config.filter, self.config.profile)
                 self._next_id += 1
             chosen.append((track, best))
         return chosen
@@ -266,7 +269,7 @@ class Tracker:
                 side=track.side,
                 side_confidence=track.side_confidence,
                 confidence=estimate.hand_confidence,
-                joints=track.update(estimate.joints, frame.captured_ns),
+                joints=track.update(estimate.joints, estimate.confidence, frame.captured_ns),
                 joint_confidence=estimate.confidence,
                 joint_tracked=seen(frame, estimate.joints, estimate.confidence),
             )

@@ -26,6 +26,19 @@ PALM: Final[tuple[int, ...]] = (0, 5, 9, 13, 17)
 """Wrist and the four finger knuckles: the nearly rigid part."""
 TIPS: Final[tuple[int, ...]] = (4, 8, 12, 16, 20)
 
+MEAN_HAND_LENGTH: Final = 0.185
+"""Metres, wrist to middle fingertip along the bones."""
+
+PROPORTIONS: Final[tuple[float, ...]] = (
+    *(0.149, 0.230, 0.190, 0.150),
+    *(0.495, 0.208, 0.127, 0.130),
+    *(0.474, 0.247, 0.157, 0.122),
+    *(0.456, 0.223, 0.140, 0.128),
+    *(0.440, 0.175, 0.088, 0.100),
+)
+"""Mean bone lengths over hand length, in the order of BONES: of 300 of the simulator's people. Their joints are those
+that the networks learn; tables of anatomy (Buchholz 1992) put the knuckles elsewhere."""
+
 
 def joint(name: str) -> int:
     """Index of a joint by its name; raises ValueError for a name that `hand21` does not have."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Side
 from tracker.hand.cube import Cube, cube_center
+from tracker.hand.profile import HandProfile
+from tracker.tracking.anatomy import BoneLengths, fitted
 from tracker.tracking.one_euro import FilterConfig, OneEuro
 
 VOTE_LIMIT = 8.0
@@ -23,7 +25,10 @@ VISIBLE_BEFORE = 0.020
 class Track:
     """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame."""
 
-    def __init__(self, identity: int, side_vote: float, filter_config: FilterConfig | None) -> None:
+    def __init__(
+        self, identity: int, side_vote: float, filter_config: FilterConfig | None, profile: HandProfile | None = None
+    ) -> None:
+        """profile: the person's hand size; without it the track finds it out."""
         self.id = identity
         self.side_vote = float(np.clip(side_vote, -VOTE_LIMIT, VOTE_LIMIT))
         self.side: Side = "right" if side_vote >= 0 else "left"
@@ -32,6 +37,8 @@ class Track:
         self.joints: NDArray[np.float32] | None = None
         self._motion = np.zeros(3)
         self._time_ns = 0
+        self._profile = profile
+        self._bones = BoneLengths()
         self._filter_config = filter_config
         self._filter = OneEuro(filter_config) if filter_config else None
 
@@ -80,8 +87,11 @@ class Track:
         """Metres from where the hand should be at a capture time to the middle of some joints (21, 3)."""
         return float(np.linalg.norm(cube_center(self.predicted_joints(time_ns)) - cube_center(joints)))
 
-    def update(self, joints: NDArray[np.float32], time_ns: int) -> NDArray[np.float32]:
-        """Take this frame's joints (21, 3); returns them filtered."""
+    def update(self, joints: NDArray[np.float32], confidence: NDArray[np.float32], time_ns: int) -> NDArray[np.float32]:
+        """Take this frame's joints (21, 3) with confidence (21,); returns what to publish.
+
+        That is filtered first and then fitted to the hand's bones, so that these keep their lengths.
+        """
         if self.joints is not None and time_ns > self._time_ns:
             velocity = (cube_center(joints) - cube_center(self.joints)) / ((time_ns - self._time_ns) * 1e-9)
             # Faster than any hand: frames are missing, or the hand was found anew; its motion is not known.
@@ -90,7 +100,10 @@ class Track:
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
-        return self._filter(joints, time_ns) if self._filter else joints
+        smooth = self._filter(joints, time_ns) if self._filter else joints
+        learnt = self._bones.update(joints, confidence, time_ns)
+        lengths = self._profile.lengths(self.side) if self._profile else learnt
+        return fitted(smooth, confidence, lengths, self.side)
 
 
 def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
