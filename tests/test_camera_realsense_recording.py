@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +19,7 @@ import numpy as np
 import pytest
 from camera_samples import SoftwareCamera, depth_of, record_db3
 
-from tracker.camera import open_camera
+from tracker.camera import open_camera, realsense_recording
 from tracker.camera.realsense_index import count_depth_images
 from tracker.errors import CameraError
 
@@ -139,12 +145,151 @@ def test_closing_in_the_middle_is_quick_and_the_file_opens_again(recorded):
             camera.read()
 
 
-def test_a_program_that_forgets_to_close_ends_well():
-    code = "import sys; from tracker.camera import open_camera; print(open_camera(sys.argv[1]).read().number)"
+@pytest.fixture
+def players(monkeypatch) -> list[subprocess.Popen]:
+    """The processes that play recordings, as they are started."""
+    started: list[subprocess.Popen] = []
+    start = realsense_recording._start
+
+    def watched(*arguments):
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(realsense_recording, "_start", watched)
+    return started
+
+
+def test_a_player_that_dies_is_an_error_after_its_good_frames(recorded, players, capfd):
+    with open_camera(str(recorded)) as camera:
+        assert camera.read().number == 1
+        os.kill(players[0].pid, signal.SIGABRT)
+        with pytest.raises(CameraError, match=r"damaged after frame \d+: only \d+ of its 150 .*\(.*SIGABRT\)") as told:
+            list(camera)
+        assert camera.read() is None
+    last, count = map(int, re.findall(r"frame (\d+): only (\d+)", str(told.value))[0])
+    assert 1 <= last == count < 150
+    assert capfd.readouterr().err == ""
+
+
+def test_a_player_that_cannot_start_is_an_error(monkeypatch, players, capfd):
+    monkeypatch.setattr(realsense_recording, "_search_path", list)  # finds no module
+    with pytest.raises(CameraError, match=r"twelve_frames.bag cannot be played.*ModuleNotFoundError"):
+        open_camera(str(BAG))
+    assert players[0].returncode is not None
+    monkeypatch.setattr(sys, "executable", "/missing/python")
+    with pytest.raises(CameraError, match=r"no process can be started for it: .*missing/python"):
+        open_camera(str(BAG))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_player_that_hangs_is_an_error(recorded, players, monkeypatch):
+    with open_camera(str(recorded)) as camera:
+        monkeypatch.setattr(realsense_recording, "PATIENCE_S", 0.5)
+        os.kill(players[0].pid, signal.SIGSTOP)
+        with pytest.raises(CameraError, match=r"damaged after frame .*silent for 0.5 s"):
+            list(camera)
+    assert players[0].returncode is not None
+
+
+def test_what_the_sdk_says_of_a_file_it_cannot_play_is_told(monkeypatch, tmp_path, capfd):
+    (tmp_path / "text.bag").write_text("no bag" * 500)
+    monkeypatch.setattr(realsense_recording, "count_depth_images", lambda path: 12)  # as if its index were whole
+    with pytest.raises(CameraError, match=r"text.bag cannot be played, it is damaged or of another kind \(.+\)"):
+        open_camera(str(tmp_path / "text.bag"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_player_is_left(recorded, players):
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+    before = open_files()
+    for frames in (0, 1, 200):  # closed early; at the end
+        with open_camera(str(recorded)) as camera:
+            list(itertools.islice(camera, frames))
+    forgotten = open_camera(str(recorded))
+    forgotten.read()
+    del forgotten
+    gc.collect()
+    assert [player.returncode is not None for player in players] == [True] * 4
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("player")] == []
+    assert open_files() == before
+
+
+def test_files_in_the_current_folder_are_not_taken_for_modules(recorded, tmp_path, monkeypatch):
+    for name in ("numpy", "pyrealsense2", "queue", "struct", "json", "tracker"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    with open_camera(str(recorded)) as camera:
+        assert camera.read().number == 1
+
+
+def test_without_the_sdk_the_error_names_the_command(monkeypatch, players):
+    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
+    with pytest.raises(CameraError, match="pip install pyrealsense2"):
+        open_camera(str(BAG))
+    assert players == []
+
+
+ONE_FRAME = """
+import sys, time
+from tracker.camera import open_camera, realsense_recording
+start = realsense_recording._start
+def watched(*arguments):
+    player = start(*arguments)
+    print(player.pid, flush=True)
+    return player
+realsense_recording._start = watched
+camera = open_camera(sys.argv[1])
+print(camera.read().number, flush=True)
+"""
+
+
+def program(recording: Path, *lines: str) -> subprocess.Popen[str]:
+    """A program that prints the player's process id and the number of the first frame, then runs the lines."""
     environment = {**os.environ, "PYTHONPATH": str(BAG.parents[1])}
-    command = [sys.executable, "-c", code, str(BAG)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
-    assert (done.returncode, done.stdout) == (0, "1\n")
+    command = [sys.executable, "-c", "\n".join([ONE_FRAME, *lines]), str(recording)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True, cwd=recording.parent
+    )
+
+
+def wait_for_the_end_of(process_id: int) -> None:
+    """Of a process that may be nobody's child any more."""
+    status = Path(f"/proc/{process_id}/stat")
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while status.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, "the player goes on"
+            time.sleep(0.02)
+
+
+def test_a_program_that_forgets_to_close_ends_well(recorded):
+    done = program(recorded)
+    out, err = done.communicate(timeout=30)
+    assert (done.returncode, out.split()[1], err) == (0, "1", "")
+    wait_for_the_end_of(int(out.split()[0]))
+
+
+def test_ctrl_c_is_for_the_program_only(recorded):
+    lines = ("try:", "  time.sleep(30)", "except KeyboardInterrupt:", "  print(len(list(camera)))")
+    with program(recorded, *lines) as interrupted:
+        interrupted.stdout.readline()
+        assert interrupted.stdout.readline() == "1\n"
+        os.killpg(interrupted.pid, signal.SIGINT)  # what the terminal does
+        assert interrupted.communicate(timeout=30) == ("149\n", "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes as Linux shows them")
+def test_the_player_ends_with_a_program_that_is_killed(recorded):
+    with program(recorded, "time.sleep(30)") as killed:
+        player = int(killed.stdout.readline())
+        killed.stdout.readline()
+        killed.kill()
+        wait_for_the_end_of(player)
+        killed.communicate(timeout=30)
 
 
 def bad_files(recorded: Path) -> dict[str, bytes]:

@@ -70,7 +70,9 @@ class _Replay:
         except OSError as error:
             raise CameraError(f"{path} cannot be played, as no process can be started for it: {error}") from error
         closing = threading.Event()
-        reader = threading.Thread(target=_read, args=(self._player, self._ahead, closing), daemon=True)
+        reader = threading.Thread(
+            target=_read, args=(self._player, self._ahead, closing), name=f"player of {path.name}", daemon=True
+        )
         # It is also called where nobody closes the camera: when that is forgotten, or the interpreter ends.
         self.close = weakref.finalize(self, _end, self._player, reader, closing, self._noise)
         reader.start()
