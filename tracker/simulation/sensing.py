@@ -46,10 +46,10 @@ def sense(model: CameraModel, depth: NDArray[np.float32], rng: np.random.Generat
     if model.rounding:
         around = _mean_of_surface(z, max(round(7 * model.pixel), 3), 0.03)
         z += np.float32(model.rounding) * (around - z)
+    if model.gap:
+        lost |= _gap(model, z, edge, behind, before, fields)
     z = _noisy(model, z, tangent, fields)
     _fly(model, z, edge, behind, before, rng)
-    if model.gap:
-        lost |= _gap(model, edge, fields)
     z[lost] = 0
     z = _mended(model, z)
     return _counts(model, z, rng)
@@ -228,19 +228,17 @@ def _fly(model: CameraModel, z: Image, edge: Mask, behind: Image, before: Image,
     way, beyond = rng.random((2, len(pixels)), dtype=np.float32)
     # Before nothing they trail off.
     depth = np.where(back > 0, 1 / np.maximum(back, 1e-3), front + np.float32(0.12) * beyond)
-    z.ravel()[pixels] = front + way * np.sqrt(way) * (depth - front)
+    z.ravel()[pixels] = front + way * way * (depth - front)
 
 
-def _gap(model: CameraModel, edge: Mask, fields: _Fields) -> Mask:
-    """Pixels beside a jump that the camera takes for flying ones, rightly or not."""
+def _gap(model: CameraModel, z: Image, edge: Mask, behind: Image, before: Image, fields: _Fields) -> Mask:
+    """Pixels beside a jump that the camera takes for flying ones, rightly or not: first those of the far side."""
     width = np.float32(model.gap * model.pixel) + np.float32(0.3) * fields.frame(2)
-    most = float(width.max())
+    lost = edge & (width > 0.5) & ((z * (behind + before) > 2) | (z == 0))
     wide = edge.astype(np.float32)
-    lost = edge & (width > 0.5)
     for ring in range(1, _REACH):
-        if most > ring + 0.5:
-            wide = _dilated(wide)
-            lost |= (wide > 0) & (width > ring + 0.5)
+        lost |= (wide > 0) & (width > ring + 0.5)
+        wide = _dilated(wide)
     return lost
 
 
