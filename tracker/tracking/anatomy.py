@@ -18,7 +18,10 @@ BONE_SPREAD: Final = 0.055
 """Standard deviation of a bone's share in the hand's length among people, relative to the bone."""
 MEASURING_ERROR: Final = 0.005
 """Metres by which a bone's mean measured length is off: errors of a network that averaging does not mend."""
-SETTLING_SECONDS: Final = 1.0
+SETTLING_SECONDS: Final = 0.8
+"""Of an open hand."""
+LITTLE_EVIDENCE: Final = 0.1
+"""Seconds times confidence below which measured lengths are believed less."""
 CREEP: Final = 0.00005
 """Metres a second by which a settled length may still change, so that a first second in a bad pose mends itself."""
 MEMORY_SECONDS: Final = 20.0
@@ -39,33 +42,34 @@ def measured_lengths(joints: NDArray[np.floating]) -> Array:
     return np.asarray(np.linalg.norm(joints[..., _CHILD, :] - joints[..., _PARENT, :], axis=-1), np.float64)
 
 
-def likely_lengths(measured: NDArray[np.floating]) -> Array:
-    """The likeliest true bone lengths (20,) of a hand whose measured ones (20,) are wrong by some millimetres.
+def likely_lengths(measured: NDArray[np.floating], error: NDArray[np.floating] | float = MEASURING_ERROR) -> Array:
+    """The likeliest true bone lengths (20,) of a hand whose measured ones (20,) are wrong by `error` metres each.
 
     All are normal: a bone is its mean share of the hand's length, more or less, and is measured more or less. So the
     hand's length follows from all bones, the long ones above all, and a short bone mostly from the hand's length.
     """
     shares = np.array(PROPORTIONS)
     own = (BONE_SPREAD * MEAN_HAND_LENGTH * shares) ** 2
-    error = MEASURING_ERROR**2
-    weight = shares / (own + error)
+    wrong = np.square(error)
+    weight = shares / (own + wrong)
     prior = 1 / HAND_LENGTH_SPREAD**2
     size = (weight @ measured + prior * MEAN_HAND_LENGTH) / (weight @ shares + prior)
     mean = size * shares
-    return np.asarray(mean + own / (own + error) * (measured - mean), np.float64)
+    return np.asarray(mean + own / (own + wrong) * (measured - mean), np.float64)
 
 
 class BoneLengths:
-    """The bone lengths of one followed hand: they settle within a second, and then only creep.
+    """The bone lengths of one followed hand: they settle within a second of an open hand, and then only creep.
 
+    A fist hides its bones, and a network makes short what it does not see: a bent finger counts for little.
     lengths: (20,) metres, in the order of BONES.
     """
 
     def __init__(self) -> None:
         self.lengths: Array = np.array(PROPORTIONS) * MEAN_HAND_LENGTH
         self._mean = self.lengths.copy()
-        self._weight = np.full(20, 0.01)
-        self._age = 0.0
+        self._evidence = np.full(20, 0.01)
+        self._settling = 0.0
         self._time_ns: int | None = None
 
     def update(self, joints: NDArray[np.floating], confidence: NDArray[np.floating], time_ns: int) -> Array:
@@ -74,15 +78,25 @@ class BoneLengths:
             return self.lengths
         elapsed = 0.033 if self._time_ns is None else min(max((time_ns - self._time_ns) * 1e-9, 0.0), 0.1)
         self._time_ns = time_ns
-        off = measured_lengths(joints) - self._mean
-        weight = elapsed * np.minimum(confidence[_PARENT], confidence[_CHILD])
-        self._weight = np.minimum(self._weight + weight, MEMORY_SECONDS)
-        self._mean += weight / self._weight * np.clip(off, -ODD, ODD)
-        wanted = likely_lengths(self._mean)
-        most = np.inf if self._age < SETTLING_SECONDS else CREEP * elapsed
+        measured = measured_lengths(joints)
+        open_fingers = _straightness(joints, measured) ** 4
+        # The palm's bones are seen as well as the fingers before them allow.
+        openness = np.repeat(open_fingers, 4)
+        openness[::4] = open_fingers.mean()
+        evidence = elapsed * openness * np.minimum(confidence[_PARENT], confidence[_CHILD])
+        self._evidence = np.minimum(self._evidence + evidence, MEMORY_SECONDS)
+        self._mean += evidence / self._evidence * np.clip(measured - self._mean, -ODD, ODD)
+        wanted = likely_lengths(self._mean, MEASURING_ERROR * np.sqrt(1 + LITTLE_EVIDENCE / self._evidence))
+        most = np.inf if self._settling < SETTLING_SECONDS else CREEP * elapsed
         self.lengths = self.lengths + np.clip(wanted - self.lengths, -most, most)
-        self._age += elapsed
+        self._settling += elapsed * float(open_fingers.mean())
         return self.lengths
+
+
+def _straightness(joints: NDArray[np.floating], lengths: Array) -> Array:
+    """Thumb to little finger: the way from knuckle to tip, over the finger's length; 1 is straight."""
+    reach = np.linalg.norm(joints[4::4] - joints[1::4], axis=1)
+    return np.asarray(reach / np.maximum(lengths.reshape(5, 4)[:, 1:].sum(axis=1), 1e-3), np.float64)
 
 
 def fitted(
