@@ -18,6 +18,8 @@ Array = NDArray[np.floating]
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 GESTURE_SECONDS: Final = 1.7
 """Time from one gesture to the next; about half of it is spent moving."""
+ARRIVED: Final = 0.6
+"""Share of the time after which the way from one gesture to the next is done."""
 _THUMB: Final = slice(2, 7)
 _FINGERS: Final = slice(7, 23)
 _MIRROR: Final = np.array([-1.0, 1.0, 1.0])
@@ -88,19 +90,25 @@ def smooth_step(x: float) -> float:
 
 
 def gesture_at(seed: int, hand: int, time: float) -> Pose:
-    """The pose (23,) of a hand (0, 1) that goes through the vocabulary; its wrist angles are 0.
-
-    Between two gestures the thumb opens first, the fingers move, the thumb closes last: it passes through no finger.
-    """
+    """The pose (23,) of a hand (0, 1) that goes through the vocabulary; its wrist angles are 0."""
     step, share = divmod(time / GESTURE_SECONDS + 0.37 * hand, 1)
     before, after = (_chosen(seed, hand, int(step) + i) for i in (0, 1))
-    share = share / 0.6
+    pose = on_the_way(before, after, share)
+    pose[:2] = 0
+    return pose
+
+
+def on_the_way(before: Pose, after: Pose, share: float) -> Pose:
+    """The pose (23,) at a share, 0..1, of the time from one pose to another; from ARRIVED on it is the second.
+
+    The thumb opens first, the fingers move, the thumb closes last: it passes through no finger.
+    """
+    share = share / ARRIVED
     pose = before + smooth_step((share - 0.25) / 0.5) * (after - before)
     opened = GESTURES["open"]
     way = smooth_step(share / 0.4)
     pose[_THUMB] = before[_THUMB] + way * (opened - before)[_THUMB]
     pose[_THUMB] += smooth_step((share - 0.6) / 0.4) * (after - opened)[_THUMB]
-    pose[:2] = 0
     return pose
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from trainer.data.sample import SampleSource
 
+STREAMS = ("synthetic", "scenes")
+"""Samples that are made as they are needed: hands alone, and hands in whole situations."""
+
 
 def positive(text: str) -> int:
     """A whole number from 1 up, for argparse."""
@@ -36,16 +39,16 @@ def add_device_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, views: int = 1) -> SampleSource:
-    """The samples that an argument names: `synthetic` (`count` of them, by `seed`), an HDF5 file, or a compact folder.
-
-    Raises DataError.
+    """The samples that an argument names: `synthetic` or `scenes` (`count` of them, by `seed`), an HDF5 file, or a
+    compact folder. Raises DataError.
     """
     from trainer.data.hdf5 import Hdf5Samples
     from trainer.data.packed import PackedSamples
+    from trainer.data.scenes import SceneSamples
     from trainer.data.synthetic import SyntheticSamples
 
-    if name == "synthetic":
-        return SyntheticSamples(count, seed, views=views)
+    if name in STREAMS:
+        return {"synthetic": SyntheticSamples, "scenes": SceneSamples}[name](count, seed, views=views)
     if Path(name).is_dir():
         return PackedSamples(Path(name))
     return Hdf5Samples(Path(name), options.data_label, options.cubes_label)

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 from trainer.commands.arguments import (
+    STREAMS,
     add_data_arguments,
     add_device_argument,
     command_line,
@@ -33,15 +34,19 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fit`."""
     add = parser.add_argument
-    add("train", help="an HDF5 file, a compact folder, or `synthetic` for a stream of simulated hands")
+    add(
+        "train",
+        help="an HDF5 file, a compact folder, `synthetic` for a stream of simulated hands, or `scenes` for one of "
+        "hands in whole situations",
+    )
     add("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoints, log and curves")
-    add("--dev", help="data to judge on (default: synthetic for synthetic, otherwise none)")
+    add("--dev", help="data to judge on (default: for a stream another of its kind, otherwise none)")
     add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
     add("--init", metavar="WEIGHTS", help="start from a weights file, or shipped ones; what does not fit starts afresh")
     add_data_arguments(parser)
-    add("--epoch-samples", type=positive, default=20_000, help="samples of an epoch of `synthetic` (default: 20000)")
-    add("--views", type=positive, default=1, help="how often each sample of `synthetic` comes (default: 1)")
-    add("--dev-samples", type=positive, default=512, help="samples of a `synthetic` --dev (default: 512)")
+    add("--epoch-samples", type=positive, default=20_000, help="samples of an epoch of a stream (default: 20000)")
+    add("--views", type=positive, default=1, help="how often each sample of a stream comes (default: 1)")
+    add("--dev-samples", type=positive, default=512, help="samples of a streamed --dev (default: 512)")
 
     network = parser.add_argument_group("network and loss")
     network.add_argument("--model", default="v2v-lite", choices=("v2v", "v2v-88", "v2v-lite"))
@@ -141,7 +146,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     recipe = RECIPES[options.recipe]
     seed = recipe.fit.seed if options.seed is None else options.seed
     train, dev = world.together(lambda: _open(options, seed))
-    if options.train != "synthetic":
+    if options.train not in STREAMS:
         world.together(lambda: _check_labels(options.train, train) if world.main else None)
     network = _network(options, train)
     config = _config(recipe.fit, options, world, network)
@@ -238,13 +243,11 @@ def _launch_workers(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace, seed: int) -> tuple[SampleSource, SampleSource | None]:
-    from trainer.data.synthetic import SyntheticSamples
-
     # Even seeds are for training.
     train = open_samples(options.train, options, options.epoch_samples, 2 * seed, options.views)
     if not len(train):
         raise DataError(f"{options.train} holds no samples")
-    name = options.dev or ("synthetic" if isinstance(train, SyntheticSamples) else None)
+    name = options.dev or (options.train if options.train in STREAMS else None)
     if name is None:
         return train, None
     dev = open_samples(name, options, options.dev_samples, 1_000_001)
@@ -317,5 +320,6 @@ def _described(name: str, samples: SampleSource) -> str:
     from trainer.data.synthetic import SyntheticSamples
 
     if isinstance(samples, SyntheticSamples):
-        return f"simulated hands, seed {samples.seed}, {samples.views} views of each"
+        what = "simulated hands" if name == "synthetic" else "simulated hands in whole situations"
+        return f"{what}, seed {samples.seed}, {samples.views} views of each"
     return Path(name).name
