@@ -1,151 +1,225 @@
-"""How well hands are tracked where the truth is known: the simulated camera, or a recording with joints.jsonl.
+"""How well hands are tracked where the truth is known: the frozen synthetic test set, real recordings, any camera.
 
+    python benchmarks/accuracy.py --set synthetic
+    python benchmarks/accuracy.py --set real --real FOLDER
     python benchmarks/accuracy.py --camera simulated --frames 300
     python benchmarks/accuracy.py --camera PATH
 
-Runs the whole tracker, every frame, and compares the published joints with the truth of the same frame.
+Runs the whole tracker, every frame, and compares the published joints with the truth of the same frame. What the sets
+hold, how the figures are defined and what came out: docs/accuracy.md. Ctrl-C ends a run with the figures so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise, permutations
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import accuracy_real
+import accuracy_set
+from accuracy_figures import figures
+from accuracy_run import Method, Result, Source, View, cores, follow
+from accuracy_tables import Table, real_tables, replace_region, show, synthetic_tables
+from accuracy_tally import Observation, tally
 from machine import machine
-from numpy.typing import NDArray
+from tqdm import tqdm
 
-from tracker import Tracker, TrackerConfig, open_camera
-from tracker.camera.frame import HandTruth
-from tracker.errors import TrackerError
-from tracker.hand.skeleton import JOINT_NAMES
-from tracker.stream.message import Hand
-from trainer.judging.evaluate import calibration_error
+from tracker import open_camera
+from tracker.errors import CameraError, DataError, TrackerError
 
-FAR = 0.10
-"""Metres: a published hand whose joints are further from every true hand than this on average is a false hand."""
+DEFAULT_FRAMES = 300
+"""Of a camera, which may have no end."""
+STOPPED = 130
+"""Exit status after Ctrl-C."""
 
 
-@dataclass
-class Tally:
-    """What is counted over a run."""
-
-    frames: int = 0
-    true_hands: int = 0
-    found: int = 0
-    false: int = 0
-    whole_frames: int = 0
-    wrong_side: int = 0
-    ids: dict[int, list[int]] = field(default_factory=dict)
-    errors: list[NDArray[np.float32]] = field(default_factory=list)
-    centred: list[NDArray[np.float32]] = field(default_factory=list)
-    confidence: list[NDArray[np.float32]] = field(default_factory=list)
-    tracked: list[NDArray[np.bool_]] = field(default_factory=list)
-
-    def add(self, hands: Sequence[Hand], truth: Sequence[HandTruth]) -> None:
-        """Count a frame."""
-        self.frames += 1
-        self.true_hands += len(truth)
-        matched = match(hands, truth)
-        self.false += len(hands) - len(matched)
-        self.found += len(matched)
-        self.whole_frames += len(matched) == len(truth) and len(hands) == len(truth)
-        for index, hand in matched:
-            known = truth[index]
-            self.ids.setdefault(index, []).append(hand.id)
-            self.wrong_side += known.side is not None and hand.side != known.side
-            offset = hand.joints - known.joints
-            self.errors.append(np.linalg.norm(offset, axis=1))
-            self.centred.append(np.linalg.norm(offset - np.nanmean(offset, axis=0), axis=1))
-            self.confidence.append(hand.joint_confidence)
-            self.tracked.append(hand.joint_tracked)
-
-
-def match(hands: Sequence[Hand], truth: Sequence[HandTruth]) -> list[tuple[int, Hand]]:
-    """The pairing of published and true hands with the most pairs, and of these the nearest."""
-    cost = np.array([[float(np.nanmean(np.linalg.norm(h.joints - t.joints, axis=1))) for h in hands] for t in truth])
-    best: list[tuple[int, Hand]] = []
-    best_cost = np.inf
-    for order in permutations(range(len(hands)), min(len(hands), len(truth))):
-        for rows in permutations(range(len(truth)), len(order)):
-            pairs = [(row, hands[column]) for row, column in zip(rows, order) if cost[row, column] < FAR]
-            total = sum(cost[row, column] for row, column in zip(rows, order) if cost[row, column] < FAR)
-            if (-len(pairs), total) < (-len(best), best_cost):
-                best, best_cost = pairs, total
-    return best
-
-
-def report(tally: Tally) -> list[str]:
-    """The table."""
-    lines = [
-        f"frames                     {tally.frames}",
-        f"true hands found           {100 * tally.found / max(tally.true_hands, 1):.1f} % of {tally.true_hands}",
-        f"frames with every hand     {100 * tally.whole_frames / max(tally.frames, 1):.1f} %",
-        f"false hands a frame        {tally.false / max(tally.frames, 1):.3f}",
-        f"wrong side                 {100 * tally.wrong_side / max(tally.found, 1):.1f} %",
-    ]
-    if not tally.errors:
-        return lines
-    changes = sum(sum(a != b for a, b in pairwise(ids)) for ids in tally.ids.values())
-    stable = sum(max(ids.count(i) for i in set(ids)) for ids in tally.ids.values())
-    errors = np.stack(tally.errors) * 1000
-    centred = np.stack(tally.centred) * 1000
-    known = np.isfinite(errors)
-    confidence = np.stack(tally.confidence)
-    p, right = confidence[known], errors[known] <= 10
-    tracked = np.stack(tally.tracked)
-    lines += [
-        f"id changes                 {changes}",
-        f"hands under their main id  {100 * stable / max(tally.true_hands, 1):.1f} % of the true hands",
-        f"joint error, mean          {np.nanmean(errors):.1f} mm",
-        f"joint error, median        {np.nanmedian(errors):.1f} mm",
-        f"  after removing the mean  {np.nanmean(centred):.1f} mm",
-        f"  of joints that are seen  {np.nanmean(np.where(tracked, errors, np.nan)):.1f} mm",
-        f"  of inferred joints       {np.nanmean(np.where(tracked, np.nan, errors)) if (~tracked).any() else 0:.1f} mm",
-        f"share within 10 mm         {100 * right.mean():.1f} %, mean confidence {100 * p.mean():.1f} %",
-        f"calibration error          {calibration_error(confidence, errors):.3f}",
-        "mean error of each joint, mm:",
-    ]
-    each = np.nanmean(np.where(np.isfinite(errors).any(axis=0), errors, 0), axis=0)
-    lines += [
-        "  " + "  ".join(f"{n:>10} {e:5.1f}" for n, e in list(zip(JOINT_NAMES, each))[i : i + 4])
-        for i in range(0, 21, 4)
-    ]
-    return lines
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--camera", default="simulated", help="a source with known joints (default: simulated)")
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--model", default="auto")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--hands", type=int, default=2)
-    parser.add_argument("--raw", action="store_true", help="without the One Euro filter (for frames far apart in time)")
-    options = parser.parse_args()
-    tally = Tally()
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.write and not options.set:
+        parser.error("--write needs --set: only the tables of a set are kept in documents")
+    for name in ("frames", "sequences", "processes"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, is {getattr(options, name)}")
     try:
-        config = TrackerConfig(hands=options.hands, filter=None if options.raw else TrackerConfig().filter)
-        with (
-            Tracker(options.model, options.engine, config=config) as tracker,
-            open_camera(options.camera, realtime=False) as camera,
-        ):
-            for _ in range(options.frames):
-                frame = camera.read()
-                if frame is None:
-                    break
-                if frame.truth is None:
-                    raise TrackerError(f"{options.camera} does not know where its hands are (joints.jsonl is missing)")
-                tally.add(tracker.track(frame, camera.name).hands, frame.truth)
-            name = f"{camera.name}, model {tracker.model}, engine {tracker.engine.name} on {tracker.engine.device}"
+        if options.freeze:
+            accuracy_set.freeze(tqdm(accuracy_set.plan(), unit="sequence", desc="freezing"))
+            return 0
+        return run(options)
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(name, machine(), *report(tally), sep="\n")
-    return 0
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and report; returns the exit status. Raises TrackerError."""
+    methods = _methods(options)
+    sources = _sources(options)
+    results, whole = _gather(sources, methods, options)
+    if not results:
+        return STOPPED
+    differs = [result.differs for result in results if result.differs]
+    models = {method.name: results[0].names[method.name] for method in methods}
+    report = {
+        "set": options.set or options.camera,
+        "machine": machine(),
+        "methods": models,
+        "sequences": len(results),
+        "complete": whole and options.frames is None and options.sequences is None,
+        "differs": differs,
+    }
+    measured, tables = _measure(options, methods, results, sources, next(iter(models.values())).split(",")[0])
+    _print(report, show(tables, options.markdown))
+    if options.output:
+        _save(options.output, {**report, "figures": measured})
+    if options.pictures:
+        _draw(options, results, methods[0], sources)
+    if options.write:
+        if differs or not report["complete"]:
+            raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
+        about = "\n".join(f"- {name}: {model}" for name, model in models.items())
+        replace_region(options.write, options.set, f"{report['machine']}\n\n{about}\n\n{show(tables, True)}")
+    return 0 if whole else STOPPED
+
+
+def _methods(options: argparse.Namespace) -> list[Method]:
+    """Every model with every way of segmentation."""
+    return [
+        Method(name=model, model=model, engine=options.engine, hands=options.hands, raw=options.raw)
+        for model in options.model
+    ]
+
+
+def _sources(options: argparse.Namespace) -> list[Source]:
+    if options.set == "synthetic":
+        return accuracy_set.sources(accuracy_set.frozen()[: options.sequences], options.cache)
+    if options.set == "real":
+        return accuracy_real.sources(options.real)[: options.sequences]
+    return [Source(options.camera, "", options.camera, partial(_views, options.camera))]
+
+
+def _views(spec: str, places: Sequence[int] | None = None) -> Iterator[View]:
+    """The frames of any camera that knows where its hands are. Raises CameraError."""
+    with open_camera(spec, realtime=False) as camera:
+        for number, frame in enumerate(camera):
+            if frame.truth is None:
+                raise CameraError(f"{spec} does not know where its hands are (joints.jsonl is missing)")
+            if places is None or number in places:
+                yield View(frame)
+
+
+def _gather(
+    sources: Sequence[Source], methods: Sequence[Method], options: argparse.Namespace
+) -> tuple[list[Result], bool]:
+    """The results in the order of the sources, and whether all came: Ctrl-C leaves those that were done."""
+    limit = options.frames or (None if options.set else DEFAULT_FRAMES)
+    results: list[Result] = []
+    whole = True
+    running = follow(sources, methods, options.processes, limit)
+    with tqdm(total=len(sources), unit="sequence", disable=len(sources) == 1) as bar:
+        try:
+            for result in running:
+                results.append(result)
+                bar.update()
+        except KeyboardInterrupt:
+            whole = False
+            bar.write(f"stopped after {len(results)} of {len(sources)} sequences", file=sys.stderr)
+        finally:
+            running.close()
+    return sorted(results, key=lambda result: result.source), whole
+
+
+def _measure(
+    options: argparse.Namespace,
+    methods: Sequence[Method],
+    results: Sequence[Result],
+    sources: Sequence[Source],
+    model: str,
+) -> tuple[dict[str, Any], list[Table]]:
+    """The figures as JSON and as tables."""
+    if options.set == "real":
+        folders = {
+            sources[result.source].name: {
+                name: accuracy_real.real_figures(sources[result.source].name, seen)
+                for name, seen in result.observations.items()
+            }
+            for result in results
+        }
+        return folders, real_tables(folders)
+    measured = {method.name: figures(tally(_together(results, method))) for method in methods}
+    return measured, synthetic_tables(measured, model)
+
+
+def _together(results: Sequence[Result], method: Method) -> list[Observation]:
+    return [seen for result in results for seen in result.observations[method.name]]
+
+
+def _draw(options: argparse.Namespace, results: Sequence[Result], method: Method, sources: Sequence[Source]) -> None:
+    """Sheets of the first method, and curves of all."""
+    import accuracy_pictures as pictures
+
+    folder = options.pictures
+    if options.set == "real":
+        docs = Path(__file__).resolve().parents[1]
+        if docs in folder.resolve().parents:
+            raise DataError(
+                f"{folder} is in the checkout: pictures of real recordings belong elsewhere, they are not ours"
+            )
+        for result in results:
+            source = sources[result.source]
+            rows = pictures.evenly(pictures.judge(result.observations[method.name]))
+            pictures.save(folder / f"accuracy_{source.name}.png", pictures.sheet(rows, sources))
+        return
+    judged = pictures.judge(_together(results, method))
+    pictures.save(folder / "accuracy_frames.png", pictures.sheet(pictures.choose(judged), sources))
+
+
+def _print(report: dict[str, Any], tables: str) -> None:
+    print(report["machine"])
+    for name, model in report["methods"].items():
+        print(f"{name}: {model}")
+    for line in report["differs"]:
+        print(f"NOT THE FROZEN SET: {line}")
+    print("", tables, sep="\n")
+
+
+def _save(path: Path, report: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--set", choices=("synthetic", "real"), help="a test set")
+    source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
+    parser.add_argument(
+        "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real"
+    )
+    parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences of the set")
+    parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each sequence or camera")
+    parser.add_argument("--model", nargs="+", default=["auto"], help="one or several, side by side")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--hands", type=int, default=2)
+    parser.add_argument("--raw", action="store_true", help="without the One Euro filter (for frames far apart in time)")
+    parser.add_argument(
+        "--processes", type=int, default=cores(), metavar="N", help="sequences at a time (default: cores)"
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep rendered frames here, for the next time (1 GB)")
+    parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures as JSON")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the best, median and worst frames into DIR")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="rewrite the tables of the set in a document")
+    parser.add_argument("--freeze", action="store_true", help="make the synthetic test set anew, with what it is then")
+    return parser
 
 
 if __name__ == "__main__":
