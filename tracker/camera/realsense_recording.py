@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -105,15 +106,17 @@ class _Replay:
             return FAULT, 0, 0, f"librealsense was silent for {PATIENCE_S:g} s".encode()
 
     def _why(self, told: Any) -> str:
-        """The reason in brackets, if there is one: what the player told, or how it ended and what it printed last."""
+        """The reason in brackets, if there is one: what the player told, or else what it printed and how it ended."""
+        if told:
+            return f" ({bytes(told).decode(errors='replace')})"
+        self._noise.seek(0)
+        # The last line printed, and the indented ones that go on with it.
+        last = re.findall(r"^\S.*(?:\n\s.*)*", self._noise.read().decode(errors="replace"), re.MULTILINE)[-1:]
+        reasons = [" ".join(lines.split())[:300] for lines in last]
         ended = self._player.poll()
-        reasons = [bytes(told).decode(errors="replace")]
-        if not reasons[0] and ended:
-            self._noise.seek(0)
-            printed = self._noise.read().decode(errors="replace").split("\n")
-            reasons = [line.strip()[:300] for line in printed if line.strip()][-1:]
-            reasons += [f"librealsense ended with {signal.Signals(-ended).name}"] if ended < 0 else []
-        return f" ({', '.join(reasons)})" if any(reasons) else ""
+        if ended:
+            reasons.append(f"librealsense ended with {signal.strsignal(-ended) if ended < 0 else f'status {ended}'}")
+        return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def _receive(frame: DepthFrame) -> DepthFrame:
