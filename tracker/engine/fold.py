@@ -20,8 +20,9 @@ def folded(network: Network) -> Network:
     for sequence in [module for module in copied.modules() if isinstance(module, nn.Sequential)]:
         for index in range(len(sequence) - 1):
             convolution, norm = sequence[index], sequence[index + 1]
-            convolves = isinstance(convolution, nn.Conv2d | nn.Conv3d | nn.ConvTranspose3d)
-            if convolves and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+            if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                continue
+            if isinstance(convolution, nn.Conv2d | nn.Conv3d | nn.ConvTranspose3d):
                 transposed = isinstance(convolution, nn.ConvTranspose3d)
                 sequence[index] = fuse_conv_bn_eval(convolution, norm, transpose=transposed)
                 sequence[index + 1] = nn.Identity()

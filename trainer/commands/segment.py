@@ -1,0 +1,66 @@
+"""`python -m trainer segment`: train the segmentation network on simulated situations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer.commands.arguments import command_line, commit, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `segment`."""
+    add = parser.add_argument
+    add("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoint and log")
+    add("--minutes", type=float, default=60.0, help="of training in all (default: 60)")
+    add("--seed", type=int, default=0, help="of the run: other situations (default: 0)")
+    add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
+    add("--init", metavar="WEIGHTS", type=Path, help="start from a weights file; `shipped` for the package's own")
+    add("--batch-size", type=positive, default=16, help="images of a step (default: 16)")
+    add("--reuse", type=positive, default=3, help="how often each rendered image is seen (default: 3)")
+    add("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
+    add("--workers", type=int, default=1, help="processes that render; 0: none (default: 1)")
+    add("--judge-minutes", type=float, default=10.0, help="between two looks at dev situations (default: 10)")
+    add("--dev-situations", type=positive, default=60, help="to judge on (default: 60)")
+    add("--compare", type=int, default=60, help="full-size images for the table at the end; 0: none (default: 60)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`python -m trainer segment OUT_DIR`."""
+    from tracker.engine.segmenting import open_segmenter
+    from tracker.errors import DataError
+    from tracker.network.segmenter import SegmenterConfig
+    from tracker.network.weights import shipped_segmenter
+    from trainer.data.segmentation import DEV_SEEDS, shots
+    from trainer.fitting.segment import SegmentConfig, SegmentFit
+    from trainer.judging.segmentation import judge_geometry, judge_network, table
+
+    output: Path = options.output
+    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (output / name).exists()]
+    if found and not options.resume:
+        there = ", ".join(found)
+        raise DataError(f"{output} holds a run already ({there}): go on with --resume, or give another folder")
+    if options.resume and options.init:
+        raise DataError("--init starts a run, --resume goes on with one: give one of them")
+    config = SegmentConfig(
+        minutes=options.minutes,
+        batch_size=options.batch_size,
+        reuse=options.reuse,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        workers=options.workers,
+        judge_minutes=options.judge_minutes,
+        dev_situations=options.dev_situations,
+    )
+    init = shipped_segmenter() if options.init == Path("shipped") else options.init
+    origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
+    fit = SegmentFit(output, SegmenterConfig(), config, origin, init)
+    if options.resume:
+        fit.resume()
+    fit.run()
+    if options.compare:
+        # Other situations than those by which the best weights were chosen.
+        fresh = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.compare :]]
+        network = judge_network(fresh, open_segmenter(fit.kept), fit.network_config)
+        print(table({"network": network, "geometric": judge_geometry(fresh)}))
+    return 0

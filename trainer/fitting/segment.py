@@ -1,0 +1,274 @@
+"""Training of the segmentation network on a stream of simulated situations, by one process."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tracker.engine.segmenting import open_segmenter
+from tracker.errors import DataError
+from tracker.network.segmenter import LEFT, RIGHT, Segmenter, SegmenterConfig
+from tracker.network.weights import load_segmenter, save_segmenter
+from trainer.data.segmentation import DEV_SEEDS, SHOTS, SituationSamples, shots, stream
+from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
+from trainer.fitting.segment_augment import augment
+from trainer.interrupts import interrupts_noted
+from trainer.judging.segmentation import Scores, judge_network
+from trainer.showing.event_log import EventLog
+from trainer.showing.progress import Progress
+
+CLASS_WEIGHTS: Final = (0.6, 2.0, 2.0, 1.2)
+"""Of else, right, left and arm in the loss: hands are small."""
+LOG_STEPS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentConfig:
+    """minutes: of training, over which the learning rate falls. batch_size: images of a step. reuse: how often each
+    rendered image is seen, differently each time. pool: images kept for that. ema: decay of the averaged weights.
+    workers: processes that render. dev_situations: to judge on, two images each. bf16: convolutions in bfloat16.
+    """
+
+    minutes: float = 60.0
+    batch_size: int = 16
+    reuse: int = 3
+    pool: int = 3000
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    ema: float = 0.998
+    seed: int = 0
+    workers: int = 1
+    checkpoint_minutes: float = 3.0
+    judge_minutes: float = 10.0
+    dev_situations: int = 60
+    bf16: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.reuse, self.dev_situations) < 1 or self.pool < self.batch_size:
+            raise ValueError("batch_size, reuse and dev_situations must be 1 or more, and pool batch_size or more")
+        if not (self.minutes > 0 and self.learning_rate > 0 and 0 <= self.ema < 1 and self.workers >= 0):
+            raise ValueError("minutes and learning_rate must be above 0, ema from 0 to below 1, workers 0 or more")
+
+
+@dataclass(slots=True)
+class _State:
+    """situations: taken from the stream. elapsed, saved, judged: seconds of training, now and when that was done."""
+
+    step: int = 0
+    situations: int = 0
+    elapsed: float = 0.0
+    saved: float = 0.0
+    judged: float = 0.0
+    best: float = -1.0
+
+
+class _Pool:
+    """The last images rendered; a step takes some new ones, and others by chance."""
+
+    def __init__(self, size: int, height: int, width: int) -> None:
+        self.depth = torch.zeros(size, height, width)
+        self.labels = torch.zeros(size, height, width, dtype=torch.uint8)
+        self.focal = torch.zeros(size)
+        self.filled = self._next = 0
+
+    def add(self, depth: Tensor, labels: Tensor, focal: Tensor) -> None:
+        for one in zip(depth, labels, focal):
+            for store, value in zip((self.depth, self.labels, self.focal), one):
+                store[self._next] = value
+            self._next = (self._next + 1) % len(self.focal)
+            self.filled = min(self.filled + 1, len(self.focal))
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = torch.randint(self.filled, (count,), generator=generator)
+        return self.depth[chosen], self.labels[chosen], self.focal[chosen]
+
+
+class SegmentFit:
+    """A run that can be stopped and resumed. Everything is written into the folder `output`.
+
+    origin: what the card says of command and code. init: weights to start from. Raises DataError, WeightsError.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        network: SegmenterConfig,
+        config: SegmentConfig,
+        origin: Mapping[str, Any],
+        init: Path | None = None,
+    ) -> None:
+        self.output, self.config, self.origin = output, config, origin
+        torch.manual_seed(config.seed)
+        self.kept = load_segmenter(init) if init else Segmenter(network)
+        self.network_config = self.kept.config
+        layout = {"memory_format": torch.channels_last}
+        self.module = copy.deepcopy(self.kept).train().to(**layout)  # type: ignore[call-overload]
+        self.kept.eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.state = _State()
+        self.samples = SituationSamples(config.seed, self.network_config.width, self.network_config.height)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in the folder. Raises DataError."""
+        found = load_checkpoint(self.output, torch.device("cpu"))
+        if found.get("network") != asdict(self.network_config):
+            raise DataError(f"the checkpoint in {self.output} is of another network: give another folder")
+        self.module.load_state_dict(found["module"])
+        self.kept.load_state_dict(found["kept"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.state = _State(**found["state"])
+
+    def save(self) -> None:
+        """Write the checkpoint, and the averaged weights as last.safetensors."""
+        self.state.saved = self.state.elapsed
+        save_checkpoint(
+            self.output,
+            {
+                "network": asdict(self.network_config),
+                "module": self.module.state_dict(),
+                "kept": self.kept.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "state": asdict(self.state),
+            },
+        )
+        save_segmenter(self.output / "last.safetensors", self.kept, self.card(None))
+
+    def card(self, scores: Scores | None) -> dict[str, Any]:
+        """What is told beside the weights."""
+        seen = self.state.step * self.config.batch_size
+        return {
+            "data": "simulated situations only (tracker/simulation, from CC0 data); no recorded frame, no data set",
+            "licence": "Apache-2.0",
+            **self.origin,
+            "fit": asdict(self.config),
+            "steps": self.state.step,
+            "minutes": round(self.state.elapsed / 60, 1),
+            "situations": self.state.situations,
+            "images_rendered": self.state.situations * SHOTS,
+            "images_seen": seen,
+            "results": None if scores is None else scores.as_dict(),
+        }
+
+    def run(self) -> Scores:
+        """Train until the time is over or someone interrupts; returns the figures of the last averaged weights."""
+        config, state = self.config, self.state
+        dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
+        pool = _Pool(config.pool, self.samples.height, self.samples.width)
+        self.output.mkdir(parents=True, exist_ok=True)
+        total = 60 * config.minutes
+        shown = Progress(None, initial=state.step, enabled=True, total_minutes=config.minutes)
+        with (
+            EventLog(self.output, tensorboard=False) as log,
+            interrupts_noted() as asked,
+            closing(stream(self.samples, state.situations, config.workers)) as source,
+            closing(shown),
+        ):
+            log.truncate(state.step)
+            fresh = 0.0
+            losses = []
+            while state.elapsed < total and not asked.is_set():
+                began = time.perf_counter()
+                fresh += config.batch_size / config.reuse
+                while fresh > 0 or pool.filled < min(config.batch_size * 4, config.pool):
+                    pool.add(*next(source))
+                    state.situations += 1
+                    fresh -= SHOTS
+                waited = time.perf_counter() - began
+                losses.append(self._step(pool))
+                state.step += 1
+                state.elapsed += time.perf_counter() - began
+                done = min(state.elapsed / total, 1.0)
+                shown.update(1, config.batch_size, waited, losses[-1], 0, done)
+                if state.step % LOG_STEPS == 0:
+                    log.write({"event": "train", **self._when(), "loss": float(np.mean(losses))})
+                    losses.clear()
+                if state.elapsed - state.judged > 60 * config.judge_minutes:
+                    self._judge(dev, log, shown.message)
+                if state.elapsed - state.saved > 60 * config.checkpoint_minutes:
+                    self.save()
+            scores = self._judge(dev, log, shown.message)
+            self.save()
+        return scores
+
+    def _step(self, pool: _Pool) -> float:
+        config, step = self.config, self.state.step
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        depth, labels, focal = augment(*pool.draw(config.batch_size, generator), generator)
+        done = min(self.state.elapsed / (60 * config.minutes), 1.0)
+        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(rate, 0.01 * config.learning_rate)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            logits = self.module(depth, focal)
+        value = loss(logits.float(), labels, depth > 0)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+        self.optimizer.step()
+        number = value.item()
+        if not math.isfinite(number):
+            raise DataError(f"the loss became {number} at step {step}: --resume with a lower --learning-rate")
+        share = 1 - min(config.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(self.kept.state_dict().values(), self.module.state_dict().values()):
+                if kept.dtype.is_floating_point:
+                    kept.lerp_(new, share)
+                else:
+                    kept.copy_(new)
+        return number
+
+    def _when(self) -> dict[str, Any]:
+        return {"step": self.state.step, "minutes": round(self.state.elapsed / 60, 2)}
+
+    def _judge(self, dev: list[Any], log: EventLog, tell: Callable[[str], None]) -> Scores:
+        """Judge the averaged weights, and keep them as best.safetensors if they are the best so far."""
+        self.state.judged = self.state.elapsed
+        scores = judge_network(dev, open_segmenter(self.kept, "torch"), self.network_config)
+        if scores.hand_iou > self.state.best:
+            self.state.best = scores.hand_iou
+            save_segmenter(self.output / "best.safetensors", self.kept, self.card(scores))
+        log.write({"event": "dev", **self._when(), **_flat(scores)})
+        tell(
+            f"step {self.state.step}: IoU right {scores.iou['right']:.3f}, left {scores.iou['left']:.3f}, "
+            f"arm {scores.iou['arm']:.3f}; hands found {scores.recall:.1%}, of the right side "
+            f"{scores.side_of_hands:.1%}, false {scores.false_regions:.2f} an image"
+        )
+        return scores
+
+
+def loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+    """Weighted cross entropy over pixels with a reading, and one minus the Dice coefficient of each side's hand.
+
+    logits: (B, 4, H, W) float32. labels: (B, H, W) uint8. seen: (B, H, W) bool. The Dice term (Milletari et al.,
+    "V-Net", 3DV 2016) is over the whole batch, so that images without a hand count for the pixels given wrongly.
+    """
+    target = labels.long()
+    weight = torch.tensor(CLASS_WEIGHTS)[target] * seen
+    entropy = functional.cross_entropy(logits, target, reduction="none")
+    share = logits.softmax(dim=1)
+    dice = torch.zeros(())
+    for side in (RIGHT, LEFT):
+        given, true = share[:, side] * seen, ((target == side) & seen).float()
+        dice = dice + 1 - (2 * (given * true).sum() + 1) / (given.sum() + true.sum() + 1)
+    return (entropy * weight).sum() / weight.sum().clamp(min=1) + 0.25 * dice
+
+
+def _flat(scores: Scores) -> dict[str, float]:
+    values = scores.as_dict()
+    iou = values.pop("iou")
+    assert isinstance(iou, dict)
+    return {**values, **{f"iou_{name}": value for name, value in iou.items()}}  # type: ignore[dict-item]
