@@ -98,6 +98,8 @@ def _play(path: str, expected: int, send: Callable[[Message], None]) -> NoReturn
         if message is None:
             break
         send(message)
+        if message[0] == FAULT:
+            break
     os._exit(0)  # a return would drop the SDK's objects
 
 
