@@ -180,6 +180,7 @@ class SegmentFit:
             log.truncate(state.step)
             fresh = 0.0
             losses = []
+            scores = None
             while state.elapsed < total and not asked.is_set():
                 began = time.perf_counter()
                 fresh += config.batch_size / config.reuse
@@ -196,11 +197,12 @@ class SegmentFit:
                 if state.step % LOG_STEPS == 0:
                     log.write({"event": "train", **self._when(), "loss": float(np.mean(losses))})
                     losses.clear()
+                scores = None
                 if state.elapsed - state.judged > 60 * config.judge_minutes:
-                    self._judge(dev, log, shown.message)
+                    scores = self._judge(dev, log, shown.message)
                 if state.elapsed - state.saved > 60 * config.checkpoint_minutes:
                     self.save()
-            scores = self._judge(dev, log, shown.message)
+            scores = scores or self._judge(dev, log, shown.message)
             self.save()
         return scores
 
