@@ -73,7 +73,8 @@ class _Fields:
     def mixed(self, blur: float) -> Image:
         """(h, w), of which a part is the same in every frame."""
         share = self._model.steady
-        return np.float32((1 - share) ** 0.5) * self.frame(blur) + np.float32(share**0.5) * self.steady(blur)
+        new, old = self.frame(blur), self.steady(blur)
+        return np.asarray(cv2.addWeighted(new, (1 - share) ** 0.5, old, share**0.5, 0), np.float32)
 
 
 @lru_cache(maxsize=len(_SCALES))
@@ -87,15 +88,15 @@ def _stock(blur: int) -> Image:
 
 
 def _window(blur: float, shape: tuple[int, ...], rng: np.random.Generator) -> Image:
-    """A random window of the stock whose blur is nearest, every other one mirrored."""
+    """A random window of the stock whose blur is nearest."""
     stock = _stock(min(_SCALES, key=lambda scale: abs(scale - blur)))
-    top, left, turn = (int(number) for number in rng.integers((_STOCK, _STOCK, 2)))
+    top, left = (int(number) for number in rng.integers(_STOCK, size=2))
     height, width = shape
     rows, columns = slice(top % max(_STOCK - height, 1), None), slice(left % max(_STOCK - width, 1), None)
     window = stock[rows, columns][:height, :width]
     if window.shape != shape:
         window = np.tile(stock, (height // _STOCK + 1, width // _STOCK + 1))[:height, :width]
-    return window[:, ::-1] if turn else window
+    return window
 
 
 def _below(field: Image, share: float) -> Mask | np.bool_:
@@ -115,16 +116,21 @@ def _eroded(image: Image) -> Image:
 
 def _outlines(model: CameraModel, near: Image, fields: _Fields) -> tuple[Image, Mask]:
     """The nearness 1/z with outlines of near things moved, and where they were eaten."""
-    # A fraction of a pixel moves a fraction of the pixels: the white part.
-    offset = model.ragged * fields.mixed(model.patch) + model.outline
-    offset = np.float32(model.pixel) * offset + np.float32(0.29) * fields.frame(1)
+    offset = np.float32(model.pixel * model.ragged) * fields.mixed(model.patch) + np.float32(
+        model.pixel * model.outline
+    )
+    if model.pixel < 1:
+        # A share of a coarse pixel moves that share of the pixels.
+        offset += np.float32(0.29 * (1 - model.pixel)) * fields.frame(1)
     most, least = float(offset.max()), float(offset.min())
     lost = np.zeros(near.shape, np.bool_)
     moved, grown, shrunk = near, near, near
     for ring in range(_REACH):
         if most > ring + 0.5:
             grown = _dilated(grown)
-            moved = np.where(offset > ring + 0.5, grown, moved)
+            # Across jumps only: slopes would get steps.
+            further = (grown - near > grown * grown * np.float32(_JUMP / 2 * (ring + 1))) & (offset > ring + 0.5)
+            moved = np.where(further, grown, moved)
         if least < -ring - 0.5:
             shrunk = _eroded(shrunk)
             lost |= (near - shrunk > near * near * np.float32(2 * _JUMP * (ring + 1))) & (offset < -ring - 0.5)
@@ -151,7 +157,8 @@ def _unlit(model: CameraModel, z: Image, tangent: Image, fields: _Fields) -> Mas
     """Where too little comes back: far, dark, slanted, in the corners; and blobs without a cause."""
     material = fields.mixed(29)
     # Things at different distances are different things.
-    light = np.float32(model.contrast) * (material + np.sin(z * np.float32(2 * np.pi / 0.4) + np.float32(model.seed)))
+    other = np.sin(z * np.float32(2 * np.pi / 0.4) + np.float32(model.seed % 64))
+    light = np.float32(model.contrast) * (material + other)
     with np.errstate(divide="ignore"):
         light -= np.log(z * z * np.float32(model.reach**-2) * np.sqrt(1 + tangent * tangent))
     view = model.intrinsics
@@ -161,7 +168,8 @@ def _unlit(model: CameraModel, z: Image, tangent: Image, fields: _Fields) -> Mas
         light -= np.float32(model.vignette) * ((x + y[:, None]) / 2) ** 2
     white = fields.frame(1)
     lost = light < np.float32(0.4) * white
-    lost |= tangent > np.float32(model.slant) * (1 + np.float32(0.25) * material + np.float32(0.1) * white)
+    spread = 1 + np.float32(0.25) * material + np.float32(0.1) * white
+    lost |= tangent > np.float32(model.slant) * np.maximum(spread, np.float32(0.3))
     lost |= _below(fields.mixed(11), model.holes)
     return lost
 
