@@ -47,6 +47,8 @@ replaces. Bones of the source that nobody names are those of the face."""
 LIMBS = ("upperarm", "lowerarm", "wrist", "metacarpal", "finger", "foot", "toe", "lowerleg")
 HEAD_CELL, TORSO_CELL, THIGH_CELL = 0.017, 0.036, 0.06
 """Edges of the clustering cells, metres."""
+SHOULDER = 0.06
+"""How far from the shoulder joint the arm is cut off, metres."""
 
 
 class Bodies:
@@ -153,8 +155,11 @@ def bake(source: Path) -> dict[str, NDArray[np.generic]]:
     weights, limb = skin(json.loads(read("rigs/standard/weights.default.json"))["weights"], len(base))
     cubes = {name: sorted({i for p in polygons for i in p}) for name, polygons in groups.items()}
 
+    # The shoulder stays, up to SHOULDER from its joint: it is a ball whatever the arm does.
+    ends = [cubes["joint-r-shoulder"], cubes["joint-l-shoulder"]]
+    far = np.min([np.linalg.norm(mean - mean[index].mean(0), axis=1) for index in ends], axis=0) > SHOULDER
     faces = triangles(groups["body"])
-    faces = faces[~(limb[faces] > 0.5).any(1)]
+    faces = faces[~((limb > 0.5) & far)[faces].any(1)]
     names = list(BONES)
     region = np.zeros(len(base), np.int64)
     region[weights[:, [names.index("thigh_right"), names.index("thigh_left")]].sum(1) > 0.5] = 1
@@ -182,8 +187,7 @@ def bake(source: Path) -> dict[str, NDArray[np.generic]]:
         return np.concatenate([rows, *(rows[loop].mean(0, keepdims=True) for loop in rims)])
 
     to_camera = np.array([1.0, -1.0, -1.0])
-    joints = [cubes[f"joint-{joint}"] for joint, _, _ in BONES.values()] + [
-        cubes["joint-r-shoulder"], cubes["joint-l-shoulder"]]  # fmt: skip
+    joints = [*(cubes[f"joint-{joint}"] for joint, _, _ in BONES.values()), *ends]
     hand = [cubes[f"joint-r-{name}"] for name in ("hand", *(f"finger-3-{i}" for i in range(1, 5)))]
     vertices, heads, lengths = [], [], []
     for shape in shapes:

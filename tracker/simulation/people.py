@@ -31,11 +31,14 @@ class Person:
 
     body: head, torso and thighs; metres. shoulders: (3,) centre of each shoulder joint, the person's own right one at
     negative x before it is turned. size: 1 for an adult of mean size; hand length / 0.185 m.
+    dull: (m,) faces of the body that a depth camera hardly sees, as they send too little light back: black hair, black
+    clothes.
     """
 
     body: Mesh
     shoulders: Mapping[Side, NDArray[np.float64]]
     size: float
+    dull: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +46,9 @@ class _Bodies:
     """The asset. n bodies of v vertices and b bones; parents come before their children, -1 for none.
 
     vertices (n, v, 3), joints (n, b + 2, 3): what each bone turns about, then right and left shoulder; metres, own
-    frame. sizes (n,). faces (m, 3). weights (v, b). hair, cloth (v,): 0 to 1, how much of it is covered. edges (2, e).
+    frame. sizes (n,). faces (m, 3). weights (v, b). hair, cloth (v,): 0 to 1, how much of it is covered. smooth (v,): 0
+    to 1, how far it may be smoothed. edges (2, e): vertex and neighbour, sorted; first_edge (v,): where each vertex's
+    begin; neighbours (v, 1): how many.
     """
 
     vertices: NDArray[np.float32]
@@ -55,8 +60,10 @@ class _Bodies:
     cloth: NDArray[np.float32]
     parents: tuple[int, ...]
     bones: tuple[str, ...]
+    smooth: NDArray[np.float32]
     edges: NDArray[np.int64]
-    neighbours: NDArray[np.float64]
+    first_edge: NDArray[np.int64]
+    neighbours: NDArray[np.float32]
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +72,8 @@ def _bodies() -> _Bodies:
         asset = {name: file[name] for name in file.files}
     faces = asset["faces"].astype(np.int32)
     weights = asset["weights"].astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    names = asset["bone_names"].tolist()
     corners = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.unique(np.concatenate([corners, corners[:, ::-1]]), axis=0).T.astype(np.int64)
     return _Bodies(
@@ -72,13 +81,16 @@ def _bodies() -> _Bodies:
         joints=asset["joints"] * UNIT,
         sizes=asset["sizes"],
         faces=faces,
-        weights=weights / weights.sum(axis=1, keepdims=True),
+        weights=weights,
         hair=asset["hair"] / np.float32(255),
         cloth=asset["cloth"] / np.float32(255),
         parents=tuple(asset["parents"].tolist()),
-        bones=tuple(asset["bone_names"].tolist()),
+        bones=tuple(names),
+        # The balls of the shoulders would shrink.
+        smooth=1 - weights[:, [i for i, name in enumerate(names) if name.startswith("shoulder")]].sum(axis=1),
         edges=edges,
-        neighbours=np.maximum(np.bincount(edges[0], minlength=len(weights)), 1).astype(np.float64),
+        first_edge=np.searchsorted(edges[0], np.arange(len(weights))),
+        neighbours=np.bincount(edges[0], minlength=len(weights)).astype(np.float32)[:, None],
     )
 
 
@@ -89,18 +101,19 @@ def random_person(rng: np.random.Generator, sitting: bool | None = None) -> Pers
     """
     bodies = _bodies()
     one, two = rng.integers(len(bodies.vertices), size=2)
-    share = float(rng.choice([0.0, rng.uniform(0.2, 0.8)]))
+    share = max(0.0, float(rng.uniform(-0.5, 0.5)))
     growth = float(np.clip(rng.normal(1, 0.035), 0.9, 1.1))
     vertices = growth * ((1 - share) * bodies.vertices[one] + share * bodies.vertices[two])
     joints = growth * ((1 - share) * bodies.joints[one] + share * bodies.joints[two])
     size = growth * float((1 - share) * bodies.sizes[one] + share * bodies.sizes[two])
-    vertices = _with_hair(rng, _dressed(rng, vertices, bodies), bodies)
-    vertices, shoulders = _posed(vertices, joints, _posture(rng, sitting), bodies)
+    dull = _dull(rng, vertices, bodies)
+    vertices, shoulders = _posed(_covered(rng, vertices, bodies), joints, _posture(rng, sitting), bodies)
     middle = shoulders.mean(axis=0)
     return Person(
         Mesh(vertices - middle.astype(np.float32), bodies.faces, closed=False),
         {"right": shoulders[0] - middle, "left": shoulders[1] - middle},
         size,
+        dull,
     )
 
 
@@ -110,7 +123,7 @@ def turned(person: Person, rotation: Array, translation: Array) -> Person:
     shoulders: dict[Side, NDArray[np.float64]] = {
         side: rotation @ place + translation for side, place in person.shoulders.items()
     }
-    return Person(Mesh(body, person.body.faces, person.body.closed), shoulders, person.size)
+    return Person(Mesh(body, person.body.faces, person.body.closed), shoulders, person.size, person.dull)
 
 
 def _posture(rng: np.random.Generator, sitting: bool | None) -> dict[str, tuple[float, float, float]]:
@@ -157,36 +170,48 @@ def _posed(
     return moved, shoulders
 
 
-def _dressed(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> Array:
-    """Under clothes: smoothed, then swollen, with folds; tight ones follow the body."""
-    slack = float(rng.uniform(0.0, 0.035)) if rng.random() < 0.85 else 0.0
-    for _ in range(int(slack / 0.008)):
-        mean = np.stack([np.bincount(bodies.edges[0], column[bodies.edges[1]]) for column in vertices.T], axis=1)
-        vertices = vertices + (0.6 * bodies.cloth)[:, None] * (mean / bodies.neighbours[:, None] - vertices)
+def _covered(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> Array:
+    """The body (v, 3) in clothes and hair: smoothed under cloth, then swollen, with folds; see `_hair`."""
+    slack = float(rng.uniform(0.0, 0.045)) if rng.random() < 0.85 else 0.0
+    sources, first = bodies.edges[1], bodies.first_edge
+    share = (0.6 * bodies.cloth * bodies.smooth)[:, None]
+    for _ in range(int(slack / 0.009)):
+        mean = np.add.reduceat(vertices[sources], first, axis=0) / bodies.neighbours
+        vertices = vertices + share * (mean - vertices)
     folds = 1 + 0.45 * _waves(rng, vertices, 0.10) + 0.35 * _waves(rng, vertices, 0.2)
     # Cloth hangs: it is wider below the chest.
     hang = np.clip(0.5 + vertices[:, 1] / 0.4, 0.35, 1.2)
-    return vertices + (slack * bodies.cloth * folds * hang)[:, None] * _normals(vertices, bodies.faces)
+    thick, drop = _hair(rng, vertices, bodies)
+    swell = slack * bodies.cloth * folds * hang + thick
+    return vertices + swell[:, None] * _normals(vertices, bodies.faces) + drop
 
 
-def _with_hair(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> Array:
-    """The scalp swollen by 0 to 5 cm of hair or by a cap; a part of people has hair that hangs to chin or chest."""
+def _hair(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> tuple[Array, Array]:
+    """How thick hair or a cap lies on each vertex (v,), 0 to 5 cm, and how its strands hang down (v, 3), metres."""
+    drop = np.zeros_like(vertices)
     if rng.random() < 0.15:
-        return vertices
-    thick = float(rng.choice([rng.uniform(0.005, 0.02), rng.uniform(0.015, 0.05)]))
+        return np.zeros(len(vertices)), drop
+    thick = float(rng.uniform(0.005, 0.02) if rng.random() < 0.5 else rng.uniform(0.015, 0.05))
     rough = 1 + 0.35 * _waves(rng, vertices, 0.05) + 0.3 * _waves(rng, vertices, 0.12)
-    vertices = vertices + (thick * bodies.hair * rough)[:, None] * _normals(vertices, bodies.faces)
     if rng.random() < 0.35:
-        covered = bodies.hair > 0.5
-        top, bottom = vertices[covered, 1].min(), vertices[covered, 1].max()
+        scalp = vertices[bodies.hair > 0.5]
+        top, bottom = scalp[:, 1].min(), scalp[:, 1].max()
         # The lower a strand begins, the further it hangs: the rim comes down as a curtain beside and behind the face.
         low = np.clip((vertices[:, 1] - top) / (bottom - top) - 0.35, 0, 1) * bodies.hair
-        middle = vertices[covered].mean(axis=0)
-        behind = np.clip(1 + (vertices[:, 2] - middle[2]) / 0.06, 0, 1)
-        aside = np.sign(vertices[:, 0]) * np.abs(vertices[:, 0]) ** 0.5 * 0.1
-        hang = low * behind * rng.uniform(0.08, 0.40)
-        vertices = vertices + hang[:, None] * np.stack([aside, np.ones(len(hang)), 0.15 * np.ones(len(hang))], axis=1)
-    return vertices
+        behind = np.clip(1 + (vertices[:, 2] - scalp[:, 2].mean()) / 0.06, 0, 1)
+        drop[:, 1] = low * behind * rng.uniform(0.08, 0.40)
+        drop[:, 0] = drop[:, 1] * 0.1 * np.sign(vertices[:, 0]) * np.sqrt(np.abs(vertices[:, 0]))
+        drop[:, 2] = drop[:, 1] * 0.15
+    return thick * bodies.hair * rough, drop
+
+
+def _dull(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> NDArray[np.bool_]:
+    """Which faces (m,) send too little light back: black hair, black clothes, in part or all over."""
+    dull = np.zeros(len(vertices), np.bool_)
+    for cover, often in ((bodies.hair, 0.4), (bodies.cloth, 0.2)):
+        if rng.random() < often:
+            dull |= (cover > 0.5) & (_waves(rng, vertices, 0.2) > rng.uniform(-2.5, 0.3))
+    return np.asarray(dull[bodies.faces].all(axis=1))
 
 
 def _waves(rng: np.random.Generator, points: Array, length: float) -> Array:
@@ -198,55 +223,58 @@ def _waves(rng: np.random.Generator, points: Array, length: float) -> Array:
 
 def _normals(vertices: Array, faces: NDArray[np.integer]) -> Array:
     """Unit outward normals (n, 3) of vertices."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    cross = np.cross(b - a, c - a)
+    a, b, c = (vertices[faces[:, i]].T for i in range(3))
+    (x, y, z), (u, v, w) = b - a, c - a
+    cross = (y * w - z * v, z * u - x * w, x * v - y * u)
     corner = faces.T.reshape(-1)
-    sums = np.stack([np.bincount(corner, np.tile(column, 3), len(vertices)) for column in cross.T], axis=1)
+    sums = np.stack([np.bincount(corner, np.concatenate([n, n, n]), len(vertices)) for n in cross], axis=1)
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 
 
-def upper_arm(elbow: Array, shoulder: Array, radius: float, sleeve: float | None) -> Mesh:
+def upper_arm(elbow: Array, shoulder: Array, radius: float, sleeve: float | None, until: float = 0.0) -> Mesh:
     """An upper arm from elbow to shoulder (3,), round at the elbow, thicker at the shoulder.
 
     radius: of the bare arm at the elbow, metres. sleeve: slack of the cloth around it, metres; None for a bare arm.
+    until: where the sleeve ends, as a share of the way from elbow to shoulder: 0 is a long one, 0.5 that of a T-shirt.
     """
-    length = float(np.linalg.norm(np.asarray(shoulder) - elbow))
-    slack = sleeve or 0.0
-    reach = np.array([-0.9, -0.6, -0.2, 0.4]) * radius
-    along = np.concatenate([reach, np.linspace(0.3, 1, 7) * max(length, radius) + np.append(np.zeros(6), 0.4 * radius)])
-    wide = np.concatenate([[0.42, 0.78, 0.97, 1.0], [1.0, 1.06, 1.12, 1.15, 1.15, 1.05, 0.55]]) * radius
-    return _tube(elbow, shoulder, along, wide, slack)
+    length = max(float(np.linalg.norm(np.asarray(shoulder) - elbow)), radius)
+    near = np.array([-0.9, -0.6, -0.2, 0.4]) * radius
+    middle = np.linspace(0.3, 0.8, 4) * length
+    edge = np.array([until, until + 0.001]) * length  # of the sleeve, a step
+    far = length + np.array([0.0, 0.45, 0.8]) * radius
+    along = np.concatenate([near, middle, far, edge])
+    order = np.argsort(along)
+    wide = np.interp(along, [*near, *middle, *far], (0.42, 0.78, 0.97, 1, 1.02, 1.06, 1.12, 1.18, 1.2, 1.05, 0.7))
+    cloth = (sleeve or 0.0) * ((along > until * length) | (until == 0.0))
+    return _tube(elbow, shoulder, along[order], (wide * radius + cloth)[order], cloth[order])
 
 
 def sleeve(elbow: Array, wrist: Array, until: float, slack: float) -> Mesh:
     """A sleeve around a forearm, from behind the elbow to `until` metres before the wrist.
 
-    elbow, wrist: (3,) metres. slack: metres between skin and cloth. The opening is wider and casts its edge on the arm.
+    elbow, wrist: (3,) metres. slack: metres between skin and cloth. It is open at the end, so that its edge shows.
     """
     length = float(np.linalg.norm(np.asarray(wrist) - elbow))
     end = max(length - until, 0.04)
-    share = np.linspace(0, 1, 8)
-    along = -0.03 + share * (end + 0.03)
-    scale = length / 0.25
-    # The bare forearm: thickest a quarter of the way down, half as wide at the wrist.
-    skin = np.interp(along / length, (-0.12, 0.0, 0.25, 0.6, 1.0), (0.036, 0.047, 0.047, 0.038, 0.029)) * scale
-    return _tube(elbow, wrist, along, skin + 0.003 + np.append(np.full(7, 0.6), 1.0) * slack, slack, open_end=True)
+    along = np.linspace(-0.03, end, 8)
+    # The bare forearm as the hand's mesh has it: thickest a quarter of the way down, half as wide at the wrist.
+    skin = np.interp(along / length, (-0.12, 0.0, 0.25, 0.55, 0.85, 1.0), (0.034, 0.042, 0.042, 0.034, 0.028, 0.029))
+    wide = skin * (length / 0.22) + 0.002 + np.append(np.full(7, 0.6), 1.0) * slack
+    return _tube(elbow, wrist, along, wide, np.full(8, slack), open_ends=True)
 
 
 def watch(wrist: Array, elbow: Array, above: float) -> Mesh:
-    """A band with a case around the forearm, `above` metres from the wrist joint towards the elbow."""
-    wrist, elbow = np.asarray(wrist, np.float64), np.asarray(elbow, np.float64)
-    length = float(np.linalg.norm(elbow - wrist))
-    radius = (0.0315 + 0.06 * above) * length / 0.25
-    half = 0.011
-    along = above + np.array([-half, -half, half, half])
-    return _tube(wrist, elbow, along, radius + np.array([-0.004, 0.004, 0.004, -0.004]), 0.0, open_end=True)
+    """A band around the forearm, `above` metres from the wrist joint towards the elbow."""
+    length = float(np.linalg.norm(np.asarray(elbow) - wrist))
+    radius = (0.0255 + 0.04 * above) * length / 0.22
+    along = above + np.array([-0.011, -0.010, 0.010, 0.011])
+    return _tube(wrist, elbow, along, radius + np.array([-0.004, 0.003, 0.003, -0.004]), np.zeros(4), open_ends=True)
 
 
-def _tube(start: Array, to: Array, along: Array, wide: Array, slack: float, open_end: bool = False) -> Mesh:
-    """Rings around the line from start to `to` (3,): `along` (n,) metres from start, radii `wide` (n,); with folds.
+def _tube(start: Array, to: Array, along: Array, wide: Array, slack: Array, open_ends: bool = False) -> Mesh:
+    """Rings around the line from start to `to` (3,): `along` (n,) metres from start, radii `wide` (n,).
 
-    The first ring is closed by a fan, and the last too, unless open_end (then neither is).
+    slack: (n,) of cloth, metres, which throws folds. Both ends are closed by fans, unless open_ends.
     """
     start, to = np.asarray(start, np.float64), np.asarray(to, np.float64)
     axis = to - start
@@ -257,14 +285,14 @@ def _tube(start: Array, to: Array, along: Array, wide: Array, slack: float, open
     around = np.linspace(0, 2 * np.pi, count, endpoint=False)
     ring = np.cos(around)[:, None] * side + np.sin(around)[:, None] * np.cross(axis, side)
     # Folds run around the arm and a little along it.
-    radii = wide[:, None] + 0.45 * slack * np.sin(along[:, None] * 150 + 2 * np.sin(around + 1.3) + around)
+    radii = wide[:, None] + 0.45 * slack[:, None] * np.sin(along[:, None] * 150 + 2 * np.sin(around + 1.3) + around)
     rings = start + along[:, None, None] * axis + radii[:, :, None] * ring
     vertices = rings.reshape(-1, 3)
     i = np.arange(count)
     first = (np.arange(len(along) - 1)[:, None] * count + i).reshape(-1)
     second = (np.arange(len(along) - 1)[:, None] * count + (i + 1) % count).reshape(-1)
     faces = [np.stack([first, second, first + count], 1), np.stack([second, second + count, first + count], 1)]
-    if not open_end:
+    if not open_ends:
         last = len(vertices) - count
         ends = start + axis * np.array([[along[0] - 0.1 * wide[0]], [along[-1] + 0.1 * wide[-1]]])
         faces.append(np.stack([np.full(count, len(vertices)), (i + 1) % count, i], 1))

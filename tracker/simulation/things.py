@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.hand.skeleton import TIPS
 from tracker.simulation.render import Mesh
 from tracker.simulation.rotations import about, random_rotation, turn
 
@@ -19,8 +18,12 @@ Array = NDArray[np.floating]
 
 FINGER: Final = 0.008
 """Metres from a finger's bones to its skin."""
-_KNUCKLES: Final = np.array([5, 9, 13, 17])
-_CURL: Final = np.array([[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16], [17, 18, 19, 20]])
+_CURL: Final = np.arange(5, 21).reshape(4, 4)
+_FACING: Final = np.array([
+    [1, 0, 0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0, 0],
+    [0, 0, 0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0, 0, 1], [0, 0, 1, 0, 1, 0, 1, 0],
+])  # fmt: skip
+"""Which of palm, knuckle, PIP, DIP, fingertip, thumb's MCP, IP and tip face each other."""
 
 
 def lathe(profile: Sequence[tuple[float, float]] | Array, sides: int = 12, deep: float = 1.0) -> Mesh:
@@ -77,33 +80,39 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), faces, meshes[0].closed)
 
 
-def grip(joints: Array) -> tuple[Array, Array, Array, float]:
+def grip(joints: Array, wanted: float = 0.0) -> tuple[Array, Array, Array, float]:
     """Where the hand with these joints (21, 3) holds things.
 
-    Returns the middle of the space between palm, curled fingers and thumb (3,), the axis across the palm (3,) that a
-    stick in it would have, the direction (3,) at right angles to it in which that space opens, and its free radius in
-    metres: the distance of the nearest bone from the axis, less the flesh on it.
+    wanted: radius that a thing would like to have, metres; the place moves out of the palm towards it while there is
+    more room. Returns the middle of the space between palm, curled fingers and thumb (3,), the axis across the palm
+    (3,) that a stick in it would have, the direction (3,) at right angles to it of the widest gap between the fingers,
+    and the free radius: the distance of the nearest bone from the axis, less the flesh on it, metres.
     """
     joints = np.asarray(joints, np.float64)
     axis = joints[5] - joints[17]
     axis /= np.linalg.norm(axis)
-    curl = joints[_CURL[:3]].mean(axis=0)
-    palm = 0.5 * joints[0] + 0.5 * joints[_KNUCKLES].mean(axis=0)
-    chain = np.concatenate([[palm], curl, joints[2:5]])
-    # Largest empty circle, seen along the axis, among the middles between parts of the hand that face each other.
-    middles = np.stack([
-        0.5 * (palm + curl[2]), 0.5 * (curl[0] + curl[3]), 0.5 * (palm + curl[3]), (curl[0] + curl[2] + palm) / 3,
-        0.5 * (joints[4] + curl[2]), (joints[4] + curl[0] + curl[3]) / 3, (joints[3] + curl[1] + curl[3]) / 3,
-    ])  # fmt: skip
+    curl = joints[_CURL].mean(axis=0)
+    palm = 0.5 * joints[0] + 0.5 * curl[0]
+    # Seen along the axis, in two dimensions: u to the knuckles, v out of the palm, where the fingers curl to.
+    u = curl[0] - palm - (curl[0] - palm) @ axis * axis
+    u /= np.linalg.norm(u)
+    v = np.cross(axis, u)
+    v *= np.sign((curl[2] + curl[3] - 2 * curl[0]) @ v)
+    flat = np.stack([u, v], axis=1)
+    chain = (np.stack([palm, *curl, *joints[2:5]]) - palm) @ flat
     # Bones as points, close enough to each other that nothing slips between.
     bones = np.concatenate([chain, 0.5 * (chain[1:5] + chain[:4]), 0.5 * (chain[6:] + chain[5:-1])])
-    apart = middles[:, None] - bones
-    apart = apart - (apart @ axis)[:, :, None] * axis
-    free = np.linalg.norm(apart, axis=2).min(axis=1)
-    best = int(free.argmax())
-    opens = joints[list(TIPS[:4])].mean(axis=0) - palm
-    opens = opens - opens @ axis * axis
-    return middles[best], axis, opens / np.linalg.norm(opens), float(free[best]) - FINGER
+    # The largest empty circle about middles between parts of the hand that face each other.
+    middles = _FACING @ chain / _FACING.sum(axis=1, keepdims=True)
+    best = middles[np.linalg.norm(middles[:, None] - bones, axis=2).min(axis=1).argmax()]
+    outwards = best + np.array([0.0, 0.003]) * np.arange(14)[:, None]
+    free = np.linalg.norm(outwards[:, None] - bones, axis=2).min(axis=1) - FINGER
+    steps = int(np.argmin(np.append((np.diff(free) > 0) & (free[:-1] < wanted), False)))
+    place = outwards[steps]
+    angles = np.sort(np.arctan2(bones[:, 1] - place[1], bones[:, 0] - place[0]))
+    gaps = np.diff(np.append(angles, angles[0] + 2 * np.pi))
+    opens = angles[gaps.argmax()] + gaps.max() / 2
+    return palm + flat @ place, axis, flat @ np.array([np.cos(opens), np.sin(opens)]), float(free[steps])
 
 
 def held(rng: np.random.Generator, joints: Array) -> Mesh:
@@ -112,14 +121,16 @@ def held(rng: np.random.Generator, joints: Array) -> Mesh:
     The same rng gives the same thing, so that it stays the same while the hand moves. Its thickness fits the grip: it
     lies between palm, fingers and thumb, and touches or slightly enters them.
     """
-    middle, axis, opens, free = grip(joints)
     size = float(np.linalg.norm(np.asarray(joints[9]) - joints[0])) / 0.09
     tilt = rng.normal(0, np.radians(12), 2)
     kind = int(rng.integers(7))
+    thick = size * rng.uniform(0.012, 0.04)
+    # Thin things lie deep in the grip, thick ones fill it and open it.
+    middle, axis, opens, free = grip(joints, 0.0 if kind in (0, 4, 6) else thick)
     length, slide, spin = rng.uniform(0.07, 0.22), rng.uniform(-0.35, 0.35), rng.uniform(0, 2 * np.pi)
     share, wide = rng.uniform(0.7, 1.1), rng.uniform(0.03, 0.09)
     radius = float(np.clip(share * free, 0.005, 0.045)) * min(size, 1.0)
-    # x out of the opening, y along the axis.
+    # x out of the widest gap, y along the axis.
     frame = np.stack([opens, axis, np.cross(opens, axis)], axis=1) @ turn(2, tilt[0]) @ turn(0, tilt[1])
     if kind == 0:  # a stick, a pen, a brush
         thin = min(radius, rng.uniform(0.004, 0.014))
@@ -134,8 +145,7 @@ def held(rng: np.random.Generator, joints: Array) -> Mesh:
         large = max(radius, 0.016) + rng.uniform(0, 0.01)
         thing = moved(ball(large, rng.uniform(0.85, 1.3)), [large - radius, 0, 0])
     elif kind == 4:  # a phone, a card, a book: sticks out of the grip
-        thick = min(rng.uniform(0.003, 0.02), 2 * radius)
-        thing = moved(box(2 * wide, length * 0.9, thick), [wide - 0.02, slide * length * 0.6, 0])
+        thing = moved(box(2 * wide, length * 0.9, min(thick / 2, 2 * radius)), [wide - 0.02, slide * length * 0.6, 0])
     elif kind == 5:  # a box
         thing = moved(lathe([(-length / 2, radius), (length / 2, radius)], 4), [0, slide * length, 0], turn(1, spin))
     else:  # a racket, a spoon, a hairbrush
