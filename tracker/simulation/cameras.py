@@ -27,7 +27,7 @@ class CameraModel:
         slow distortions over the image, of whole rows.
     outline: pixels by which outlines of near things grow (negative: are eaten). ragged: its spread in pixels, in
         patches of `patch` pixels. gap: pixels beside a jump in depth without a reading. flying: share of the pixels at
-        a jump with a depth between both sides.
+        a jump with a depth between both sides. trail: metres by which surfaces fall back towards a jump.
     slant: tangent of the slope at which a surface vanishes. reach: distance at which a surface of mean reflectance
         that faces the camera vanishes. contrast: spread of the logarithm of the reflectance. vignette: logarithm of
         the light lost in the corners. holes: share of the image in blobs without a reading. speckle, salt: share of
@@ -57,6 +57,7 @@ class CameraModel:
     patch: float = 5.0
     gap: float = 0.0
     flying: float = 0.0
+    trail: float = 0.0
     slant: float = 6.0
     reach: float = 6.0
     contrast: float = 0.4
@@ -164,6 +165,7 @@ CAMERAS: Final[dict[str, CameraModel]] = {
         patch=2,
         gap=0.3,
         flying=0.35,
+        trail=0.003,
         slant=7.0,
         reach=5.0,
         contrast=0.6,
@@ -178,12 +180,13 @@ CAMERAS: Final[dict[str, CameraModel]] = {
         near=0.5,
         far=4.5,
         baseline=0.03,
-        noise=0.006,
+        noise=0.003,
         correlation=2,
         ragged=0.4,
         patch=2,
-        gap=1.0,
+        gap=1.4,
         flying=0.7,
+        trail=0.015,
         slant=8.0,
         reach=6.0,
         contrast=0.6,
@@ -267,6 +270,7 @@ def random_camera(rng: np.random.Generator) -> CameraModel:
         patch=base.patch * times(2),
         gap=either(0.25, 0.3, 2.5, base.gap * times(2)),
         flying=min(either(0.35, 0.03, 1.2, base.flying * times(3)), 1),
+        trail=either(0.15, 0.002, 0.03, base.trail * times(3)),
         slant=base.slant * times(2),
         reach=base.reach * times(1.6),
         contrast=base.contrast * times(1.6),

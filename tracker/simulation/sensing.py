@@ -48,6 +48,9 @@ def sense(model: CameraModel, depth: NDArray[np.float32], rng: np.random.Generat
         z += np.float32(model.rounding) * (around - z)
     if model.gap:
         lost |= _gap(model, z, edge, behind, before, fields)
+    if model.trail:
+        # Light from both sides of a jump meets in one pixel.
+        z += np.float32(model.trail) * _blurred(edge.astype(np.float32)) * (z > 0)
     z = _noisy(model, z, tangent, fields)
     _fly(model, z, edge, behind, before, rng)
     z[lost] = 0
@@ -112,6 +115,10 @@ def _dilated(image: Image) -> Image:
 
 def _eroded(image: Image) -> Image:
     return np.asarray(cv2.erode(image, _SQUARE), np.float32)
+
+
+def _blurred(image: Image) -> Image:
+    return np.asarray(cv2.blur(image, (3, 3)), np.float32)
 
 
 def _outlines(model: CameraModel, near: Image, fields: _Fields) -> tuple[Image, Mask]:
@@ -240,13 +247,14 @@ def _fly(model: CameraModel, z: Image, edge: Mask, behind: Image, before: Image,
 
 
 def _gap(model: CameraModel, z: Image, edge: Mask, behind: Image, before: Image, fields: _Fields) -> Mask:
-    """Pixels beside a jump that the camera takes for flying ones, rightly or not: first those of the far side."""
+    """Pixels on the far side of a jump that the camera takes for flying ones, rightly or not."""
     width = np.float32(model.gap * model.pixel) + np.float32(0.3) * fields.frame(2)
-    lost = edge & (width > 0.5) & ((z * (behind + before) > 2) | (z == 0))
-    wide = edge.astype(np.float32)
+    rim = edge & (z * (behind + before) <= 2) & (z > 0)
+    wide = edge & ~rim
+    lost = wide & (width > 0.5)
     for ring in range(1, _REACH):
-        lost |= (wide > 0) & (width > ring + 0.5)
-        wide = _dilated(wide)
+        wide = (_dilated(wide.astype(np.float32)) > 0) & ~rim
+        lost |= wide & (width > ring + 0.5)
     return lost
 
 
