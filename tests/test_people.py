@@ -71,6 +71,22 @@ def test_a_person_faces_the_camera_and_thighs_point_forwards_when_sitting() -> N
     assert np.mean(knees) > 0.75
 
 
+def test_some_people_are_dull_in_places_but_hardly_in_their_bare_face() -> None:
+    shares, chins = [], []
+    for seed in range(40):
+        person = random_person(np.random.default_rng(seed))
+        shares.append(float(person.dull.mean()))
+        body = person.body
+        middle = body.vertices[body.faces].mean(axis=1)
+        # The chin: the foremost below the eyes and above the neck.
+        head = (middle[:, 1] < -0.13 * person.size) & (middle[:, 1] > -0.2 * person.size)
+        chin = head & (middle[:, 2] < np.quantile(middle[head, 2], 0.05))
+        chins.append(float(person.dull[chin].mean()))
+    assert np.mean(chins) < 0.05 < np.mean(shares)
+    assert 8 < np.count_nonzero(shares) < 36
+    assert max(shares) < 0.95
+
+
 def test_turned_moves_body_and_shoulders_alike() -> None:
     rng = np.random.default_rng(1)
     person = random_person(rng)

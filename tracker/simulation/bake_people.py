@@ -49,6 +49,8 @@ HEAD_CELL, TORSO_CELL, THIGH_CELL = 0.017, 0.036, 0.06
 """Edges of the clustering cells, metres."""
 SHOULDER = 0.06
 """How far from the shoulder joint the arm is cut off, metres."""
+GLASSES = 0.032
+"""Radius of a glass around the middle of the eye, metres."""
 
 
 class Bodies:
@@ -199,6 +201,8 @@ def bake(source: Path) -> dict[str, NDArray[np.generic]]:
         heads.append((placed - origin) * to_camera)
     small_weights = reduce(weights)
     hair, cloth = covers(points, small_weights)
+    eyes = [mean[cubes[f"joint-{side}-eye"]].mean(0) for side in "rl"]
+    glasses = np.min([np.linalg.norm(points - eye, axis=1) for eye in eyes], axis=0) < GLASSES
     return {
         "vertices": np.round(np.array(vertices) / UNIT).astype(np.int16),
         "sizes": (np.array(lengths) / np.median(lengths)).astype(np.float32),
@@ -207,6 +211,7 @@ def bake(source: Path) -> dict[str, NDArray[np.generic]]:
         "weights": np.round(small_weights * 255).astype(np.uint8),
         "hair": np.round(hair * 255).astype(np.uint8),
         "cloth": np.round(cloth * 255).astype(np.uint8),
+        "glasses": glasses,
         "parents": np.array([names.index(parent) if parent else -1 for _, parent, _ in BONES.values()], np.int8),
         "bone_names": np.array(names),
     }

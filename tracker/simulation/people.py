@@ -32,7 +32,7 @@ class Person:
     body: head, torso and thighs; metres. shoulders: (3,) centre of each shoulder joint, the person's own right one at
     negative x before it is turned. size: 1 for an adult of mean size; hand length / 0.185 m.
     dull: (m,) faces of the body that a depth camera hardly sees, as they send too little light back: black hair, black
-    clothes.
+    clothes, glasses.
     """
 
     body: Mesh
@@ -46,9 +46,9 @@ class _Bodies:
     """The asset. n bodies of v vertices and b bones; parents come before their children, -1 for none.
 
     vertices (n, v, 3), joints (n, b + 2, 3): what each bone turns about, then right and left shoulder; metres, own
-    frame. sizes (n,). faces (m, 3). weights (v, b). hair, cloth (v,): 0 to 1, how much of it is covered. smooth (v,): 0
-    to 1, how far it may be smoothed. edges (2, e): vertex and neighbour, sorted; first_edge (v,): where each vertex's
-    begin; neighbours (v, 1): how many.
+    frame. sizes (n,). faces (m, 3). weights (v, b). hair, cloth (v,): 0 to 1, how much of it is covered. glasses (v,):
+    what glasses cover. smooth (v,): 0 to 1, how far it may be smoothed. edges (2, e): vertex and neighbour, sorted;
+    first_edge (v,): where each vertex's begin; neighbours (v, 1): how many.
     """
 
     vertices: NDArray[np.float32]
@@ -60,6 +60,7 @@ class _Bodies:
     cloth: NDArray[np.float32]
     parents: tuple[int, ...]
     bones: tuple[str, ...]
+    glasses: NDArray[np.bool_]
     smooth: NDArray[np.float32]
     edges: NDArray[np.int64]
     first_edge: NDArray[np.int64]
@@ -86,6 +87,7 @@ def _bodies() -> _Bodies:
         cloth=asset["cloth"] / np.float32(255),
         parents=tuple(asset["parents"].tolist()),
         bones=tuple(names),
+        glasses=asset["glasses"],
         # The balls of the shoulders would shrink.
         smooth=1 - weights[:, [i for i, name in enumerate(names) if name.startswith("shoulder")]].sum(axis=1),
         edges=edges,
@@ -206,11 +208,11 @@ def _hair(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> tuple[A
 
 
 def _dull(rng: np.random.Generator, vertices: Array, bodies: _Bodies) -> NDArray[np.bool_]:
-    """Which faces (m,) send too little light back: black hair, black clothes, in part or all over."""
+    """Which faces (m,) send too little light back: black hair, black clothes, glasses, in part or all over."""
     dull = np.zeros(len(vertices), np.bool_)
-    for cover, often in ((bodies.hair, 0.4), (bodies.cloth, 0.2)):
+    for covered, often in ((bodies.hair > 0.5, 0.4), (bodies.cloth > 0.5, 0.2), (bodies.glasses, 0.2)):
         if rng.random() < often:
-            dull |= (cover > 0.5) & (_waves(rng, vertices, 0.2) > rng.uniform(-2.5, 0.3))
+            dull |= covered & (_waves(rng, vertices, 0.2) > rng.uniform(-2.5, 0.3))
     return np.asarray(dull[bodies.faces].all(axis=1))
 
 
