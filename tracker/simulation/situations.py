@@ -161,7 +161,12 @@ class Situation:
     def _pose(self, arm: ArmPlan, number: int, hand: RiggedHand, time: float) -> Pose:
         step, share = divmod(time / POSE_SECONDS + 0.37 * number, 1)
         after = self._key_pose(arm, number, hand, int(step) + 1)
-        return after if share >= ARRIVED else on_the_way(self._key_pose(arm, number, hand, int(step)), after, share)
+        if share >= ARRIVED:
+            return after
+        pose = on_the_way(self._key_pose(arm, number, hand, int(step)), after, share)
+        if arm.holds:  # the grip stays closed, only the wrist moves
+            pose[2:] = after[2:]
+        return pose
 
     def _key_pose(self, arm: ArmPlan, number: int, hand: RiggedHand, step: int) -> Pose:
         rng = np.random.default_rng([self.seed, 43 + number, step])

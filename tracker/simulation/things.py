@@ -97,7 +97,7 @@ def grip(joints: Array, wanted: float = 0.0) -> tuple[Array, Array, Array, float
     u = curl[0] - palm - (curl[0] - palm) @ axis * axis
     u /= np.linalg.norm(u)
     v = np.cross(axis, u)
-    v *= np.sign((curl[2] + curl[3] - 2 * curl[0]) @ v)
+    v *= 1.0 if (curl[2] + curl[3] - 2 * curl[0]) @ v >= 0 else -1.0
     flat = np.stack([u, v], axis=1)
     chain = (np.stack([palm, *curl, *joints[2:5]]) - palm) @ flat
     # Bones as points, close enough to each other that nothing slips between.
