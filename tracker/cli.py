@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
     run.add_argument("--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate")
+    run.add_argument(
+        "--segmentation",
+        default="geometric",
+        help="what tells hands from the rest of the image: network | geometric | FILE.safetensors "
+        "(default: %(default)s)",
+    )
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
     run.add_argument(
         "--skeleton",
@@ -199,11 +205,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
     profile = read_profile(Path(options.profile)) if options.profile is not None else None
+    config = TrackerConfig(hands=options.hands, profile=profile, segmentation=options.segmentation)
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
-        tracker = open_things.enter_context(
-            Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands, profile=profile))
-        )
+        tracker = open_things.enter_context(Tracker(options.model, options.engine, options.device, config))
         camera = open_things.enter_context(open_camera(options.camera, realtime=True if options.realtime else None))
         publisher = open_things.enter_context(
             Publisher(

@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Side
 from tracker.engine import open_engine
@@ -22,10 +21,9 @@ from tracker.hand.skeleton import SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
-from tracker.tracking.finder import find_hands
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles
 from tracker.tracking.one_euro import FilterConfig
-from tracker.tracking.regions import isolate
+from tracker.tracking.sight import Expected, Place, open_sight
 from tracker.tracking.track import Track, seen
 
 FEWEST_POINTS: Final = 80
@@ -50,6 +48,7 @@ class TrackerConfig:
     while there is none, or one was just lost, every frame is searched.
     filter: the One Euro filter of the published joints, None for none.
     profile: the size of the person's hands, None to find it out.
+    segmentation: what tells hands from the rest of the image: `network`, `geometric`, or a weights file of the former.
     """
 
     hands: int = 2
@@ -61,6 +60,7 @@ class TrackerConfig:
     search_every: int = 5
     filter: FilterConfig | None = field(default_factory=FilterConfig)
     profile: HandProfile | None = None
+    segmentation: str = "geometric"
 
     def __post_init__(self) -> None:
         if not 1 <= self.hands <= 4:
@@ -96,6 +96,7 @@ class Tracker:
         self.model = network.config.name
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
+        self._sight = open_sight(self.config.segmentation, engine, threads)
         shape = (self.engine.max_batch, *(self.engine.size,) * 3)
         self._grids = torch.zeros(shape, dtype=torch.uint8, device=self.engine.voxel_device)
         self._next_id = 1
@@ -159,21 +160,26 @@ class Tracker:
 
     def _follow(self, frame: DepthFrame) -> list[tuple[Track, Estimate]]:
         """Look for the hands that are followed, where they should be; now and then as the other side too."""
-        candidates = []
+        now = frame.captured_ns
+        expected = [Expected(track.cube(now, self.edge), track.predicted_joints(now)) for track in self._tracks]
         with self._timed("segment"):
-            for number, track in enumerate(self._tracks):
-                cube = track.cube(frame.captured_ns, self.edge)
-                mask = isolate(frame, cube, track.predicted_joints(frame.captured_ns))
-                candidates.append(Candidate(cube, mask, track, number))
-                turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
-                if track.age < self.config.side_frames or turn == 0:
-                    candidates.append(Candidate(replace(cube, side=track.other_side), mask, track, number))
+            places = self._sight.follow(frame, expected)
+        candidates = []
+        for number, (track, place) in enumerate(zip(self._tracks, places)):
+            cube = _cube(place, self.edge, track.side)
+            candidates.append(Candidate(cube, place.mask, track, number))
+            turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
+            if track.age < self.config.side_frames or turn == 0:
+                candidates.append(Candidate(replace(cube, side=track.other_side), place.mask, track, number))
         chosen = []
         for pair in self._estimate(frame, candidates):
             followed, vote = pair.candidate.track, pair.right_minus_left
             assert followed is not None
+            seen_side = places[pair.candidate.number].side_odds
             if vote is not None:
-                followed.vote(vote + self._prior(followed))
+                followed.vote(vote + seen_side + self._prior(followed))
+            elif seen_side:
+                followed.vote(seen_side)
             estimate = pair.of_side(followed.side)
             if estimate is not None and estimate.presence >= self.config.keep:
                 chosen.append((followed, estimate))
@@ -202,16 +208,20 @@ class Tracker:
         """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
+        candidates = [estimate.candidate for estimate in known]
         with self._timed("segment"):
-            regions = find_hands(frame, most, [estimate.candidate.cube for estimate in known])
-        looked = self._both_sides(frame, [(region.center, region.mask) for region in regions])
+            places = self._sight.search(frame, most, [one.cube for one in candidates], [one.mask for one in candidates])
         # The network has the last word on where a hand is: look again, around what it said.
-        plausible = [pair.best for pair in looked if pair.best.presence >= self.config.keep]
-        again = [(cube_center(estimate.joints), estimate.candidate.mask) for estimate in plausible]
+        again = [
+            replace(places[pair.candidate.number], center=cube_center(pair.best.joints))
+            for pair in self._both_sides(frame, places)
+            if pair.best.presence >= self.config.keep
+        ]
         chosen = []
         left_over = list(unsure)
         for pair in self._both_sides(frame, again):
-            best = pair.best
+            side_vote = (pair.right_minus_left or 0.0) + again[pair.candidate.number].side_odds
+            best = pair.of_side("right" if side_vote >= 0 else "left") or pair.best
             if best.presence < self.config.accept:
                 continue
             away = [track.distance(best.joints, frame.captured_ns) for track in left_over]
@@ -219,18 +229,15 @@ class Tracker:
                 track = left_over.pop(away.index(min(away)))
                 best = pair.of_side(track.side) or best
             else:
-                track = Track(self._next_id, pair.right_minus_left or 0.0, self.config.filter, self.config.profile)
+                track = Track(self._next_id, side_vote, self.config.filter, self.config.profile)
                 self._next_id += 1
             chosen.append((track, best))
         return chosen
 
-    def _both_sides(
-        self, frame: DepthFrame, places: Sequence[tuple[NDArray[np.floating], NDArray[np.bool_]]]
-    ) -> list[Pair]:
+    def _both_sides(self, frame: DepthFrame, places: Sequence[Place]) -> list[Pair]:
         candidates = []
-        for number, (center, mask) in enumerate(places):
-            x, y, z = (float(c) for c in center)
-            candidates += [Candidate(Cube((x, y, z), self.edge, side), mask, None, number) for side in SIDES]
+        for number, place in enumerate(places):
+            candidates += [Candidate(_cube(place, self.edge, side), place.mask, None, number) for side in SIDES]
         return self._estimate(frame, candidates)
 
     def _estimate(self, frame: DepthFrame, candidates: Sequence[Candidate]) -> list[Pair]:
@@ -275,6 +282,11 @@ class Tracker:
             )
             for track, estimate in chosen
         )
+
+
+def _cube(place: Place, edge: float, side: Side) -> Cube:
+    x, y, z = (float(value) for value in place.center)
+    return Cube((x, y, z), edge, side)
 
 
 @contextmanager

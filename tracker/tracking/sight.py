@@ -1,0 +1,202 @@
+"""Where the hands of a frame are and which pixels are theirs: two ways to see it, by a network and by geometry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from tracker.camera.frame import DepthFrame
+from tracker.engine.segmenting import Segment, open_segmenter
+from tracker.hand.cube import Cube
+from tracker.network.segmenter import SegmenterConfig
+from tracker.network.weights import load_segmenter, shipped_segmenter
+from tracker.tracking.finder import find_hands
+from tracker.tracking.regions import isolate
+from tracker.tracking.segmentation import SMALLEST, Segmented, SegmentedHand, full_mask, hands_in, part, segment
+
+Mask = NDArray[np.bool_]
+"""(height, width): some pixels of a frame."""
+
+GATE: Final = 0.15
+"""Metres from where a followed hand is expected within which a seen hand may be it."""
+OTHER_SIDE: Final = 0.06
+"""Metres that a seen hand of the other side counts as further away."""
+OFF: Final = 0.06
+"""Metres from the expected place from which on the cube goes to where the hand is seen."""
+OVERLAP: Final = 0.5
+"""A seen hand is known if at least this share of it belongs to a known one."""
+BLIND_FRAMES: Final = 15
+"""Geometry is asked this often while the network sees no hand."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A hand in a frame.
+
+    center: (3,) float, metres, camera frame: about the middle of its joints. mask: (height, width) bool, its pixels.
+    side_odds: log odds that it is a right hand, 0 where that is not known.
+    """
+
+    center: NDArray[np.floating]
+    mask: NDArray[np.bool_]
+    side_odds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """A followed hand: the cube it should be in, and its joints (21, 3) metres, camera frame."""
+
+    cube: Cube
+    joints: NDArray[np.float32]
+
+
+class Sight(ABC):
+    """One way to see hands. Frames come in the order of a stream, `follow` before `search`."""
+
+    @abstractmethod
+    def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
+        """Where hands that are followed are now, one place for each."""
+
+    @abstractmethod
+    def search(
+        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
+    ) -> list[Place]:
+        """At most `most` other hands in the whole image, the surest first.
+
+        cubes, masks: where the hands that are known already are, and their pixels.
+        """
+
+
+class GeometricSight(Sight):
+    """By the shapes of palms, fingers and arms: see `finder` and `regions`."""
+
+    def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
+        """See `Sight`."""
+        return [_isolated(frame, hand) for hand in hands]
+
+    def search(
+        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
+    ) -> list[Place]:
+        """See `Sight`."""
+        return [Place(region.center, region.mask, 0.0) for region in find_hands(frame, most, cubes)]
+
+
+class NetworkSight(Sight):
+    """By the segmentation network. Where it sees nothing of a followed hand, geometry stands in; now and then too while
+    it sees no hand at all.
+    """
+
+    def __init__(self, network: Segment, config: SegmenterConfig) -> None:
+        self._network, self._config = network, config
+        self._blind = 0
+        self._frame: DepthFrame | None = None
+
+    def _look(self, frame: DepthFrame) -> tuple[Segmented, list[SegmentedHand]]:
+        """What is seen in a frame; the network runs once for each."""
+        if self._frame is not frame:
+            self._frame = frame
+            image = segment(frame, self._network, self._config)
+            self._seen = image, hands_in(image)
+        return self._seen
+
+    def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
+        """See `Sight`."""
+        image, seen = self._look(frame)
+        places = []
+        for expected, own in zip(hands, _shared_out(image, seen, hands)):
+            if own is None:
+                places.append(_isolated(frame, expected))
+                continue
+            center = np.asarray(expected.cube.center)
+            off = float(np.linalg.norm(own.center - center)) > OFF
+            places.append(Place(own.center if off else center, full_mask(image, own), own.side_odds))
+        return places
+
+    def search(
+        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
+    ) -> list[Place]:
+        """See `Sight`."""
+        image, seen = self._look(frame)
+        self._blind = 0 if seen else self._blind + 1
+        if self._blind % BLIND_FRAMES == 1:
+            return GeometricSight().search(frame, most, cubes, masks)
+        new = [hand for hand in seen if not any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        return [Place(hand.center, full_mask(image, hand), hand.side_odds) for hand in new[:most]]
+
+
+def open_sight(segmentation: str, engine: str = "auto", threads: int | None = None) -> Sight:
+    """segmentation: `network` for the shipped weights, a weights file, or `geometric`. engine, threads: see
+    `open_segmenter`. Raises WeightsError.
+    """
+    if segmentation == "geometric":
+        return GeometricSight()
+    network = load_segmenter(shipped_segmenter() if segmentation == "network" else Path(segmentation))
+    return NetworkSight(open_segmenter(network, engine, threads), network.config)
+
+
+def _isolated(frame: DepthFrame, hand: Expected) -> Place:
+    return Place(np.asarray(hand.cube.center), isolate(frame, hand.cube, hand.joints), 0.0)
+
+
+def _covered(image: Segmented, hand: SegmentedHand, mask: NDArray[np.bool_]) -> float:
+    """The share of a hand's coarse pixels that lie in a mask of the frame."""
+    grid = image.grid
+    row, column = hand.pixels.T
+    return float(mask[grid.rows[row - grid.top], grid.columns[column - grid.left]].mean())
+
+
+def _shared_out(
+    image: Segmented, seen: Sequence[SegmentedHand], hands: Sequence[Expected]
+) -> list[SegmentedHand | None]:
+    """Which of the seen hands each followed one is; two that are seen as one share its pixels."""
+    if not seen or not hands:
+        return [None] * len(hands)
+    cost = np.array([[_cost(expected, one) for one in seen] for expected in hands])
+    owner: dict[int, list[int]] = {}
+    rows, columns = linear_sum_assignment(np.minimum(cost, 2 * GATE))
+    taken = dict(zip(rows.tolist(), columns.tolist()))
+    for number in range(len(hands)):
+        index = taken.get(number)
+        if index is None or cost[number, index] > GATE:
+            # Another may have been given what is seen of both.
+            index = int(cost[number].argmin())
+        if cost[number, index] <= GATE:
+            owner.setdefault(index, []).append(number)
+    result: list[SegmentedHand | None] = [None] * len(hands)
+    for index, numbers in owner.items():
+        if len(numbers) == 1:
+            result[numbers[0]] = seen[index]
+            continue
+        points = seen[index].points
+        away = np.stack([_distances(points, hands[number].joints) for number in numbers])
+        for place, number in enumerate(numbers):
+            chosen = away.argmin(axis=0) == place
+            share = part(image, seen[index], chosen) if chosen.any() else None
+            # What is seen as one thing says nothing of two sides.
+            result[number] = replace(share, side_odds=0.0) if share is not None and share.area > SMALLEST else None
+    return result
+
+
+def _cost(expected: Expected, hand: SegmentedHand) -> float:
+    """Metres between a followed and a seen hand, with what their sides say."""
+    away = float(np.linalg.norm(hand.center - np.asarray(expected.cube.center)))
+    right = expected.cube.side == "right"
+    against = -hand.side_odds if right else hand.side_odds
+    return away + OTHER_SIDE * float(np.tanh(max(against, 0.0)))
+
+
+def _distances(points: NDArray[np.float32], joints: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Metres from each point (n, 3) to the nearest of the joints."""
+    known = joints[np.isfinite(joints).all(axis=1)]
+    if len(known) == 0:
+        return np.full(len(points), np.inf, np.float32)
+    square = (points**2).sum(1)[:, None] + (known**2).sum(1) - 2 * points @ known.T
+    nearest: NDArray[np.float32] = square.min(axis=1)
+    return nearest
