@@ -77,22 +77,36 @@ class Situation:
     def __init__(self, seed: int, kind: str | None = None, camera: CameraModel | None = None) -> None:
         rng = np.random.default_rng([seed, 41])
         self.seed = seed
-        drawn_kind, drawn_camera, person = draw_kind(rng), random_camera(rng), random_person(rng)
+        drawn_kind, drawn_camera = draw_kind(rng), random_camera(rng)
         self.kind, self.camera = kind or drawn_kind, camera or drawn_camera
+        person = random_person(rng, sitting=True if self.kind == "desk" else None)
         self.stage = set_stage(rng, self.kind, person.size, self.camera.near, self.camera.far, self.camera.intrinsics)
         self.person = turned(person, self.stage.rotation, self.stage.translation)
         shape = random_shape(rng)
         self._hands = {arm.side: HandModel.load().rig(shape, arm.side) for arm in self.stage.arms}
         self._grip = {arm.side: int(rng.integers(2**31)) for arm in self.stage.arms}
         self._cloth = float(rng.uniform(0.004, 0.02))
+        # Where short sleeves end, as a share of the upper arm; None: without sleeves.
+        self._short = float(rng.uniform(0.25, 0.65)) if rng.random() < 0.8 else None
         self._room_seed = int(rng.integers(2**31))
         self._background: tuple[Intrinsics, NDArray[np.float32]] | None = None
 
     @cached_property
     def still(self) -> tuple[Mesh, ...]:
-        """What does not move, camera frame."""
+        """What does not move, camera frame; of a person, first what swallows the camera's light (hair, dark clothes)."""
         around = surroundings(np.random.default_rng(self._room_seed), self.stage, self.person)
-        return tuple(_clear_of_camera(mesh) for mesh in ([self.person.body, *around] if self.shows_body else around))
+        if self.shows_body:
+            body, dull = self.person.body, self.person.dull
+            bright = Mesh(body.vertices, body.faces[~dull], closed=False)
+            around = [Mesh(body.vertices, body.faces[dull], closed=False), bright, *around]
+        return tuple(_clear_of_camera(mesh) for mesh in around)
+
+    def background(self, k: Intrinsics, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
+        """True depth of a window without the arms, (h, w) float32 metres, 0 where there is nothing or no light."""
+        height, width = len(range(*rows.indices(k.height))), len(range(*columns.indices(k.width)))
+        number = np.zeros((height, width), np.uint8)
+        depth = render(self.still, k, rows, columns, number)
+        return np.where(number == 1, np.float32(0), depth) if self.shows_body else depth
 
     @property
     def shows_body(self) -> bool:
@@ -105,7 +119,7 @@ class Situation:
         k = camera.intrinsics
         parts, hands = self.at(time)
         if self._background is None or self._background[0] != k:
-            self._background = k, render(self.still, k)
+            self._background = k, self.background(k)
         depth, labels = draw(parts, k, self._background[1])
         number = round(time * FRAMES_PER_SECOND)
         counts = sense(camera, depth, np.random.default_rng([self.seed, 42, number]))
@@ -151,7 +165,9 @@ class Situation:
         self, arm: ArmPlan, elbow: NDArray[np.floating], wrist: NDArray[np.floating], shoulder: NDArray[np.floating]
     ) -> list[Part]:
         radius = 0.046 * self.person.size
-        meshes = [upper_arm(elbow, shoulder, radius, None if arm.sleeve is None else self._cloth)]
+        bare = arm.sleeve is None and self._short is None
+        until = (self._short or 0.0) if arm.sleeve is None else 0.0
+        meshes = [upper_arm(elbow, shoulder, radius, None if bare else self._cloth, until)]
         if arm.sleeve is not None:
             meshes.append(sleeve(elbow, wrist, arm.sleeve, self._cloth))
         if arm.watch is not None:
@@ -204,7 +220,7 @@ def _hidden(hand: HandTruth, depth: NDArray[np.float32], k: Intrinsics) -> tuple
     ahead = hand.joints[:, 2] > NEAR
     pixels = np.full((len(hand.joints), 2), -1, np.int64)
     pixels[ahead] = np.rint(k.project(hand.joints[ahead])).astype(np.int64)
-    inside = ((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1)
+    inside = np.asarray(((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1))
     behind = np.zeros(len(pixels), np.bool_)
     surface = depth[pixels[inside, 1], pixels[inside, 0]]
     behind[inside] = (surface > 0) & (hand.joints[inside, 2] - surface > FLESH[inside])

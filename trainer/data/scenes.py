@@ -15,7 +15,6 @@ from tracker.errors import DataError
 from tracker.hand.cube import DEFAULT_EDGE, Cube, cube_center
 from tracker.hand.skeleton import JOINT_COUNT
 from tracker.simulation.cameras import CameraModel, scaled
-from tracker.simulation.render import Mesh, render
 from tracker.simulation.sensing import sense
 from tracker.simulation.situations import ARM, LEFT, RIGHT, TEST_SEEDS, Part, Situation, draw
 from tracker.tracking.regions import isolate
@@ -160,8 +159,7 @@ def _window(
 ) -> tuple[DepthFrame, NDArray[np.uint8]]:
     """A window of the image as a frame of its own, and the labels of its pixels."""
     k = camera.intrinsics
-    still: list[Mesh] = list(situation.still)
-    depth, labels = draw(parts, k, render(still, k, rows, columns), rows, columns)
+    depth, labels = draw(parts, k, situation.background(k, rows, columns), rows, columns)
     counts = sense(camera, depth, rng)
     height, width = depth.shape
     window = Intrinsics(width, height, k.fx, k.fy, k.cx - columns.start, k.cy - rows.start)
