@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of the run: other situations (default: 0)")
     add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
     add("--init", metavar="WEIGHTS", type=Path, help="start from a weights file; `shipped` for the package's own")
+    add("--size", type=_size, default=(192, 144), metavar="WxH", help="of the coarse images; small ones learn fast")
     add("--batch-size", type=positive, default=16, help="images of a step (default: 16)")
     add("--reuse", type=positive, default=3, help="how often each rendered image is seen (default: 3)")
     add("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
@@ -23,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge-minutes", type=float, default=10.0, help="between two looks at dev situations (default: 10)")
     add("--dev-situations", type=positive, default=60, help="to judge on (default: 60)")
     add("--compare", type=int, default=60, help="full-size images for the table at the end; 0: none (default: 60)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return positive(width), positive(height)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     )
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
-    fit = SegmentFit(output, SegmenterConfig(), config, origin, init)
+    width, height = options.size
+    fit = SegmentFit(output, SegmenterConfig(width=width, height=height), config, origin, init)
     if options.resume:
         fit.resume()
     fit.run()

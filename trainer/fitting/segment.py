@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +98,8 @@ class _Pool:
 class SegmentFit:
     """A run that can be stopped and resumed. Everything is written into the folder `output`.
 
-    origin: what the card says of command and code. init: weights to start from. Raises DataError, WeightsError.
+    origin: what the card says of command and code. init: weights to start from; of `network` only the
+    size of the images counts then. Raises DataError, WeightsError.
     """
 
     def __init__(
@@ -111,7 +112,12 @@ class SegmentFit:
     ) -> None:
         self.output, self.config, self.origin = output, config, origin
         torch.manual_seed(config.seed)
-        self.kept = load_segmenter(init) if init else Segmenter(network)
+        self.kept = Segmenter(network)
+        if init is not None:
+            # A network has no size of its own: weights that were trained on smaller images are a start.
+            start = load_segmenter(init)
+            self.kept = Segmenter(replace(start.config, width=network.width, height=network.height))
+            self.kept.load_state_dict(start.state_dict())
         self.network_config = self.kept.config
         layout = {"memory_format": torch.channels_last}
         self.module = copy.deepcopy(self.kept).train().to(**layout)  # type: ignore[call-overload]
