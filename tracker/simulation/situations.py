@@ -93,7 +93,7 @@ class Situation:
 
     @cached_property
     def still(self) -> tuple[Mesh, ...]:
-        """What does not move, camera frame; of a person, first what swallows the camera's light (hair, dark clothes)."""
+        """What does not move, camera frame; of a person, first what swallows light (hair, dark clothes)."""
         around = surroundings(np.random.default_rng(self._room_seed), self.stage, self.person)
         if self.shows_body:
             body, dull = self.person.body, self.person.dull
