@@ -18,6 +18,7 @@ from tracker.controls import Controls, RecordSwitch
 from tracker.errors import CameraError
 from tracker.hand_tracker import TrackerConfig
 from tracker.loop import run
+from tracker.simulation.hand import HandModel
 from tracker.stream.publisher import Publisher
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.track import Track
@@ -160,22 +161,25 @@ def test_place_that_cannot_be_written_to_is_told(tmp_path):
 
 def test_filter_changes_at_once_without_a_jump():
     rng = np.random.default_rng(0)
-    noisy = [rng.normal((0, 0, 0.5), 0.002, (21, 3)).astype(np.float32) for _ in range(40)]
-    track = Track(1, 1.0, FilterConfig(min_cutoff=0.3, beta=0.0))
+    hand = HandModel.load().rig().rest_joints[:21] + np.array([0, 0, 0.5])
+    noisy = [(hand + rng.normal(0, 0.002, (21, 3))).astype(np.float32) for _ in range(40)]
+    track, plain = Track(1, 1.0, FilterConfig(min_cutoff=0.3, beta=0.0)), Track(2, 1.0, None)
+    sure = np.ones(21, np.float32)
 
-    def feed(joints, numbers):
-        return np.array([track.update(joint, int(number * 33e6)) for joint, number in zip(joints, numbers)])
+    def feed(track, numbers):
+        return np.array([track.update(noisy[number], sure, int((number + 1) * 33e6)) for number in numbers])
 
-    smooth = feed(noisy[:20], range(1, 21))
+    unfiltered = feed(plain, range(40))
+    smooth = feed(track, range(20))
     track.set_filter(FilterConfig(min_cutoff=1e4, beta=0.0))
-    rough = feed(noisy[20:30], range(21, 31))
-    np.testing.assert_allclose(rough, noisy[20:30], atol=2e-4)
+    rough = feed(track, range(20, 30))
+    np.testing.assert_allclose(rough, unfiltered[20:30], atol=3e-4)
     track.set_filter(FilterConfig(min_cutoff=0.3, beta=0.0))
-    again = feed(noisy[30:31], [31])
-    assert np.abs(again[0] - rough[-1]).max() < np.abs(noisy[30] - noisy[29]).max()
-    assert np.abs(np.diff(smooth[5:], axis=0)).max() < np.abs(np.diff(noisy[5:20], axis=0)).max() / 4
+    again = feed(track, [30])
+    assert np.abs(again[0] - rough[-1]).max() < np.abs(unfiltered[30] - unfiltered[29]).max()
+    assert np.abs(np.diff(smooth[5:], axis=0)).max() < np.abs(np.diff(unfiltered[5:20], axis=0)).max() / 3
     track.set_filter(None)
-    np.testing.assert_array_equal(feed(noisy[31:], range(32, 41)), noisy[31:])
+    np.testing.assert_array_equal(feed(track, range(31, 40)), unfiltered[31:])
 
 
 class FakeTracker:

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.simulation.gestures import GESTURES
+from tracker.simulation.hand import HandModel
+from tracker.simulation.render import Mesh, render
+from tracker.simulation.rotations import random_rotation
 from tracker.tracking.one_euro import FilterConfig, OneEuro
 from tracker.tracking.track import Track, seen
 
@@ -87,3 +91,29 @@ def test_seen_joints_are_behind_a_close_surface():
     confidence[6] = 0.01
     result = seen(frame, joints, confidence)
     assert result.tolist() == [True] + [False] * 6 + [True] * 14
+
+
+def test_seen_joints_of_a_simulated_hand_are_those_with_nothing_before_them():
+    """Against the meshes: a joint is hidden where the first surface is much nearer than the hand's flesh is thick."""
+    intrinsics = Intrinsics(320, 240, 190.0, 190.0, 159.5, 119.5)
+    rng = np.random.default_rng(3)
+    rig = HandModel.load().rig()
+    right = wrong = hidden_found = hidden_count = 0
+    for gesture in ("open", "fist", "point", "relaxed", "ok", "grab"):
+        for _ in range(4):
+            vertices, joints = rig.pose(GESTURES[gesture], random_rotation(rng), np.array([0, 0, 0.45]))
+            metres = render([Mesh(vertices, rig.faces)], intrinsics)
+            frame = DepthFrame(np.rint(metres * 1000).astype(np.uint16), 0.001, intrinsics, 0, 0, 0)
+            pixels = np.rint(intrinsics.project(joints)).astype(int)
+            before = joints[:, 2] - metres[pixels[:, 1], pixels[:, 0]]
+            tracked = seen(frame, joints, np.ones(21, np.float32))
+            # Far behind: 45 mm is more than any joint's flesh. Close: 8 mm is less than any.
+            hidden, open_ = before > 0.045, (before > 0) & (before < 0.008)
+            hidden &= metres[pixels[:, 1], pixels[:, 0]] > 0
+            hidden_found += int((hidden & ~tracked).sum())
+            hidden_count += int(hidden.sum())
+            right += int((open_ & tracked).sum())
+            wrong += int((open_ & ~tracked).sum())
+    assert hidden_count > 40
+    assert hidden_found >= 0.95 * hidden_count
+    assert wrong <= 0.02 * right

@@ -114,6 +114,11 @@ class Tracker:
         for track in self._tracks:
             track.set_filter(config)
 
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The hands that are followed: those of the last message in its order, then those that are missing."""
+        return tuple(self._tracks)
+
     def close(self) -> None:
         """Give the engine's resources back."""
         self.engine.close()

@@ -18,8 +18,8 @@ BONE_SPREAD: Final = 0.055
 """Standard deviation of a bone's share in the hand's length among people, relative to the bone."""
 MEASURING_ERROR: Final = 0.005
 """Metres by which a bone's mean measured length is off: errors of a network that averaging does not mend."""
-SETTLING_SECONDS: Final = 0.8
-"""Of an open hand."""
+SETTLING_SECONDS: Final = 0.5
+"""Of a straight hand; one that is seen a little crooked takes up to a second."""
 LITTLE_EVIDENCE: Final = 0.1
 """Seconds times confidence below which measured lengths are believed less."""
 CREEP: Final = 0.00005
@@ -154,6 +154,7 @@ _LEAST_BEND: Final = _table((-45, -50, -50, -50, -50), (-25, -18, -18, -18, -18)
 _MOST_BEND: Final = _table((75, 105, 105, 105, 105), (85, 120, 120, 120, 120), (100, 95, 95, 95, 95))
 _LEAST_LEAN: Final = _table((-60, -28, -28, -30, -50), (-30, -28, -28, -28, -28), (-35, -22, -22, -22, -22))
 _MOST_LEAN: Final = _table((40, 42, 30, 25, 20), (65, 18, 18, 18, 18), (65, 18, 18, 18, 18))
+FOLDED: Final = np.radians(-100)
 
 
 def limited(directions: Array, lengths: Array, side: Side) -> Array:
@@ -175,6 +176,8 @@ def limited(directions: Array, lengths: Array, side: Side) -> Array:
         inwards = np.cross(hinge, before)
         lean = np.arcsin(np.clip((wanted * hinge).sum(axis=1), -1, 1))
         bend = np.arctan2((wanted * inwards).sum(axis=1), (wanted * before).sum(axis=1))
+        # Folded back onto the bone before: by bending, for fingers bend much further that way.
+        bend = np.where(bend < FOLDED, bend + 2 * np.pi, bend)
         right_lean = np.clip(lean, _LEAST_LEAN[part], _MOST_LEAN[part])
         right_bend = np.clip(bend, _LEAST_BEND[part], _MOST_BEND[part])
         wrong = (lean != right_lean) | (bend != right_bend)

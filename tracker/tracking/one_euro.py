@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAP = 2.0
-"""Metres a second beyond which a joint is taken as it is."""
+"""Metres a second beyond which a joint, or the hand, is taken as it is."""
+WHOLE_HAND = 3.0
+"""How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
+STILL_HAND, STILL_JOINT = 0.04, 0.10
+"""Metres a second: slower motion of the hand's middle, and of joints against it, is mostly noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +24,8 @@ class FilterConfig:
     derivative_cutoff: Hz, of the speed estimate.
     """
 
-    min_cutoff: float = 1.2
-    beta: float = 12.0
+    min_cutoff: float = 0.7
+    beta: float = 14.0
     derivative_cutoff: float = 2.0
 
     def __post_init__(self) -> None:
@@ -30,7 +34,11 @@ class FilterConfig:
 
 
 class OneEuro:
-    """State of the filter for the joints of one hand."""
+    """State of the filter for the joints of one hand.
+
+    Not quite the paper's: where the hand is, and how its joints lie about its middle, are filtered apart, as most fast
+    motion is the whole hand's; and the cut-off rises with the square of the speed while that may be noise.
+    """
 
     def __init__(self, config: FilterConfig) -> None:
         self.config = config
@@ -40,21 +48,25 @@ class OneEuro:
 
     def __call__(self, joints: NDArray[np.floating], time_ns: int) -> NDArray[np.float32]:
         """Filtered joints (n, 3), metres. time_ns: capture time; a time that does not advance starts anew."""
-        raw = np.asarray(joints, np.float64)
+        middle = np.mean(joints, axis=0, keepdims=True, dtype=np.float64)
+        raw = np.concatenate([joints - middle, middle])
         elapsed = (time_ns - self._time_ns) * 1e-9
         self._time_ns = time_ns
         if self._value is None or self._velocity is None or not 0 < elapsed < 0.5:
-            self._value, self._velocity = raw.copy(), np.zeros_like(raw)
-            return raw.astype(np.float32)
-        velocity = (raw - self._value) / elapsed
-        self._velocity += _share(self.config.derivative_cutoff, elapsed) * (velocity - self._velocity)
+            self._value, self._velocity = raw, np.zeros_like(raw)
+            return np.asarray(joints, np.float32)
+        change = raw - self._value
+        self._velocity += _share(self.config.derivative_cutoff, elapsed) * (change / elapsed - self._velocity)
         # One cut-off per joint, from its speed in space: the axes of the camera mean nothing to a hand.
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-        share = _share(self.config.min_cutoff + self.config.beta * speed, elapsed)
+        slow = np.full_like(speed, STILL_JOINT)
+        beta = np.full_like(speed, self.config.beta)
+        slow[-1], beta[-1] = STILL_HAND, WHOLE_HAND * self.config.beta
+        share = _share(self.config.min_cutoff + beta * speed**2 / (speed + slow), elapsed)
         # A leap is not noise; the smoothed speed would notice it only some frames later.
-        leap = np.linalg.norm(raw - self._value, axis=1, keepdims=True) > LEAP * elapsed
-        self._value += np.where(leap, 1.0, share) * (raw - self._value)
-        return self._value.astype(np.float32)
+        leap = np.linalg.norm(change, axis=1, keepdims=True) > LEAP * elapsed
+        self._value = self._value + np.where(leap, 1.0, share) * change
+        return (self._value[:-1] + self._value[-1]).astype(np.float32)
 
 
 def _share(cutoff: NDArray[np.float64] | float, elapsed: float) -> NDArray[np.float64] | float:

@@ -17,9 +17,19 @@ VOTE_LIMIT = 8.0
 """Log odds at which a side is certain; bounds how long a wrong belief can last."""
 FASTEST = 3.0
 """Metres a second."""
-VISIBLE_BEHIND = 0.030
-"""A joint is seen if the surface before it is at most this many metres nearer than the joint's centre."""
+STEADY = 0.1
+"""Share of a new frame in the confidence that joints are weighed with."""
+FLESH = np.array([0.040, 0.035, 0.022, 0.018, 0.015] + [0.028, 0.018, 0.016, 0.013] * 4)
+"""Metres of the hand's own flesh before each joint at most: a surface further before it is another finger, or a thing.
+About twice what lies before it on average, as a joint may be seen from the side."""
+SLACK = 0.006
+"""Metres by which a joint's estimated depth may be off for that."""
 VISIBLE_BEFORE = 0.020
+"""A joint may lie so many metres before the surface that is seen where it is."""
+AROUND = 0.004 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
+"""Metres in the image's plane: where a joint's surface is looked for, for its place is not known to a pixel."""
+SEEN_SHARE = 0.3
+"""Of those places where a surface must be the joint's."""
 
 
 class Track:
@@ -39,6 +49,7 @@ class Track:
         self._time_ns = 0
         self._profile = profile
         self._bones = BoneLengths()
+        self._trust: NDArray[np.floating] | None = None
         self._filter_config = filter_config
         self._filter = OneEuro(filter_config) if filter_config else None
 
@@ -103,21 +114,25 @@ class Track:
         smooth = self._filter(joints, time_ns) if self._filter else joints
         learnt = self._bones.update(joints, confidence, time_ns)
         lengths = self._profile.lengths(self.side) if self._profile else learnt
-        return fitted(smooth, confidence, lengths, self.side)
+        # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it.
+        self._trust = confidence if self._trust is None else self._trust + STEADY * (confidence - self._trust)
+        return fitted(smooth, self._trust, lengths, self.side)
 
 
 def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which joints (21, 3), camera frame, are seen in a frame rather than inferred: (21,) bool.
 
-    A joint is seen if it projects into the image onto a surface that lies close before it, and the network is not at a
-    loss about it (confidence 0.1 and up).
+    A joint is seen if it projects into the image, onto a surface that lies no further before it than its own flesh can,
+    and the network is not at a loss about it (confidence 0.1 and up).
     """
     k = frame.intrinsics
     tracked = np.isfinite(joints).all(axis=1) & (joints[:, 2] > 0.05) & (confidence >= 0.1)
-    pixels = np.zeros((len(joints), 2), np.int64)
-    pixels[tracked] = np.rint(k.project(joints[tracked])).astype(np.int64)
-    tracked &= ((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1)
-    surface = frame.depth[pixels[tracked, 1], pixels[tracked, 0]] * frame.depth_scale
-    behind = joints[tracked, 2] - surface
-    tracked[tracked] = (surface > 0) & (behind < VISIBLE_BEHIND) & (behind > -VISIBLE_BEFORE)
-    return tracked
+    depth = np.where(tracked, joints[:, 2], 1.0)
+    center = k.project(np.where(tracked[:, None], joints, (0, 0, 1)))
+    tracked &= ((center > -0.5) & (center < (k.width - 0.5, k.height - 0.5))).all(axis=1)
+    offsets = AROUND * np.array([k.fx, k.fy]) / depth[:, None, None]
+    pixels = np.rint(np.clip(center[:, None] + offsets, 0, (k.width - 1, k.height - 1))).astype(np.int64)
+    surface = frame.depth[pixels[..., 1], pixels[..., 0]] * frame.depth_scale
+    behind = depth[:, None] - surface
+    own = (surface > 0) & (behind < FLESH[:, None] + SLACK) & (behind > -VISIBLE_BEFORE)
+    return np.asarray(tracked & (own.mean(axis=1) > SEEN_SHARE))
