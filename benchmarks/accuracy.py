@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py --set synthetic
     python benchmarks/accuracy.py --set real --real FOLDER
+    python benchmarks/accuracy.py --set still
     python benchmarks/accuracy.py --camera simulated --frames 300
     python benchmarks/accuracy.py --camera PATH
 
@@ -30,7 +31,9 @@ from tqdm import tqdm
 
 from tracker import open_camera
 from tracker.errors import CameraError, DataError, TrackerError
+from tracker.network.weights import find_weights
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 DEFAULT_FRAMES = 300
 """Of a camera, which may have no end."""
 STOPPED = 130
@@ -40,11 +43,8 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.write and not options.set:
-        parser.error("--write needs --set: only the tables of a set are kept in documents")
-    for name in ("frames", "sequences", "processes"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1, is {getattr(options, name)}")
+    if complaint := _complaint(options):
+        parser.error(complaint)
     try:
         if options.freeze:
             accuracy_set.freeze(tqdm(accuracy_set.plan(), unit="sequence", desc="freezing"))
@@ -57,41 +57,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
+def _complaint(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options, None if nothing is."""
+    for name in ("frames", "sequences", "processes"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            return f"--{name} must be at least 1, is {getattr(options, name)}"
+    if options.write and not options.set:
+        return "--write needs --set: only the tables of a set are kept in documents"
+    if not options.pictures:
+        return None
+    if options.set not in ("synthetic", "real"):
+        return "--pictures needs --set synthetic or --set real: only their frames can be had twice"
+    folder = options.pictures.resolve()
+    if options.set == "real" and CHECKOUT in (folder, *folder.parents):
+        return "--pictures: recordings of people are not the project's to spread; draw them outside the checkout"
+    return None
+
+
 def run(options: argparse.Namespace) -> int:
     """Measure and report; returns the exit status. Raises TrackerError."""
     methods = _methods(options)
+    report: dict[str, Any] = {
+        "set": options.set or options.camera,
+        "machine": machine(),
+        "methods": {method.name: method.engine for method in methods},
+        "complete": True,
+        "differs": [],
+    }
+    if options.set == "still":
+        from accuracy_still import still_figures, still_tables
+
+        measured = {method.name: still_figures(method) for method in methods}
+        _tell(options, report, measured, still_tables(measured))
+        return 0
     sources = _sources(options)
     results, whole = _gather(sources, methods, options)
     if not results:
         return STOPPED
-    differs = [result.differs for result in results if result.differs]
-    models = {method.name: results[0].names[method.name] for method in methods}
-    report = {
-        "set": options.set or options.camera,
-        "machine": machine(),
-        "methods": models,
+    report |= {
+        "methods": results[0].engines,
         "sequences": len(results),
         "complete": whole and options.frames is None and options.sequences is None,
-        "differs": differs,
+        "differs": [result.differs for result in results if result.differs],
     }
-    measured, tables = _measure(options, methods, results, sources, next(iter(models.values())).split(",")[0])
-    _print(report, show(tables, options.markdown))
-    if options.output:
-        _save(options.output, {**report, "figures": measured})
+    measured, tables = _measure(options, methods, results, sources)
+    _tell(options, report, measured, tables)
     if options.pictures:
-        _draw(options, results, methods[0], sources)
-    if options.write:
-        if differs or not report["complete"]:
-            raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
-        about = "\n".join(f"- {name}: {model}" for name, model in models.items())
-        replace_region(options.write, options.set, f"{report['machine']}\n\n{about}\n\n{show(tables, True)}")
+        _draw(options, results, methods[0], sources, measured)
     return 0 if whole else STOPPED
 
 
+def _tell(options: argparse.Namespace, report: dict[str, Any], measured: dict[str, Any], tables: list[Table]) -> None:
+    """Print, and write what was asked for. Raises DataError."""
+    about = [report["machine"], "; ".join(f"{name}: {what}" for name, what in report["methods"].items())]
+    differs = report["differs"]
+    print(*about, sep="\n")
+    if differs:
+        print(
+            f"NOT THE FROZEN SET: {len(differs)} of {report['sequences']} sequences are others, such as: {differs[0]}"
+        )
+    print("", show(tables, options.markdown), sep="\n")
+    if options.output:
+        _save(options.output, {**report, "figures": measured})
+    if options.write:
+        if differs or not report["complete"]:
+            raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
+        replace_region(options.write, options.set, "\n\n".join([*about, show(tables, markdown=True)]))
+
+
 def _methods(options: argparse.Namespace) -> list[Method]:
-    """Every model with every way of segmentation."""
+    """The models, side by side. Raises WeightsError."""
     return [
-        Method(name=model, model=model, engine=options.engine, hands=options.hands, raw=options.raw)
+        Method(name=find_weights(model).stem, model=model, engine=options.engine, hands=options.hands, raw=options.raw)
         for model in options.model
     ]
 
@@ -140,7 +177,6 @@ def _measure(
     methods: Sequence[Method],
     results: Sequence[Result],
     sources: Sequence[Source],
-    model: str,
 ) -> tuple[dict[str, Any], list[Table]]:
     """The figures as JSON and as tables."""
     if options.set == "real":
@@ -153,16 +189,23 @@ def _measure(
         }
         return folders, real_tables(folders)
     measured = {method.name: figures(tally(_together(results, method))) for method in methods}
-    return measured, synthetic_tables(measured, model)
+    return measured, synthetic_tables(measured)
 
 
 def _together(results: Sequence[Result], method: Method) -> list[Observation]:
     return [seen for result in results for seen in result.observations[method.name]]
 
 
-def _draw(options: argparse.Namespace, results: Sequence[Result], method: Method, sources: Sequence[Source]) -> None:
+def _draw(
+    options: argparse.Namespace,
+    results: Sequence[Result],
+    method: Method,
+    sources: Sequence[Source],
+    measured: dict[str, Any],
+) -> None:
     """Sheets of the first method, and curves of all."""
     import accuracy_pictures as pictures
+    from accuracy_plots import draw_plots
 
     folder = options.pictures
     if options.set == "real":
@@ -178,15 +221,10 @@ def _draw(options: argparse.Namespace, results: Sequence[Result], method: Method
         return
     judged = pictures.judge(_together(results, method))
     pictures.save(folder / "accuracy_frames.png", pictures.sheet(pictures.choose(judged), sources))
-
-
-def _print(report: dict[str, Any], tables: str) -> None:
-    print(report["machine"])
-    for name, model in report["methods"].items():
-        print(f"{name}: {model}")
-    for line in report["differs"]:
-        print(f"NOT THE FROZEN SET: {line}")
-    print("", tables, sep="\n")
+    try:
+        draw_plots(folder / "accuracy_curves.png", measured)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written to: {error.strerror}") from error
 
 
 def _save(path: Path, report: dict[str, Any]) -> None:
@@ -199,7 +237,7 @@ def _save(path: Path, report: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--set", choices=("synthetic", "real"), help="a test set")
+    source.add_argument("--set", choices=("synthetic", "real", "still"), help="a test set")
     source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
     parser.add_argument(
         "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real"

@@ -43,6 +43,7 @@ def figures(tally: Tally) -> dict[str, Any]:
         "centred_median_mm": plain(median_error(tally.centred)),
         "within_10_mm": plain(float(joints_within(tally.error, [10.0])[0])),
         "within_20_mm": plain(float(joints_within(tally.error, [20.0])[0])),
+        "joints_within": [plain(value) for value in joints_within(tally.error, np.arange(51.0))],
         "seen_joints_mm": plain(mean_error(np.where(seen, tally.error, np.nan))),
         "hidden_joints_mm": plain(mean_error(np.where(hidden, tally.error, np.nan))),
         "tracked_joints_mm": plain(mean_error(np.where(tracked, tally.error, np.nan))),

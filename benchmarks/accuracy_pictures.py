@@ -43,7 +43,8 @@ class Judged:
         """What a picture says below."""
         error = "" if np.isnan(self.error) else f"{self.error:.1f} mm"
         bad = f"{self.missed} missed" * bool(self.missed) + " " + f"{self.false} false" * bool(self.false)
-        return f"{self.seen.kind} {self.seen.camera} #{self.seen.number} {error} {bad}".strip()
+        where = " ".join(dict.fromkeys((self.seen.kind, self.seen.camera)))
+        return f"{where} #{self.seen.number} {error} {bad}".strip()
 
 
 def judge(observations: Sequence[Observation]) -> list[Judged]:

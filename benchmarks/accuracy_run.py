@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.errors import TrackerError
+from trainer.interrupts import interrupts_ignored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +69,12 @@ class Source:
 class Result:
     """What came of a source, by its place in the list.
 
-    observations: of each method. names: of each method, its model and engine. differs: what was not as it should be.
+    observations: of each method. engines: of each method. differs: what was not as it should be.
     """
 
     source: int
     observations: dict[str, list[Observation]]
-    names: dict[str, str]
+    engines: dict[str, str]
     differs: str | None
 
 
@@ -96,7 +96,8 @@ def follow(sources: Sequence[Source], methods: Sequence[Method], processes: int,
         min(processes, len(sources)), multiprocessing.get_context("spawn"), _start, (tuple(methods),)
     )
     try:
-        tasks = [pool.submit(_follow, number, source, limit) for number, source in enumerate(sources)]
+        with interrupts_ignored():  # for good in the processes that are started here: this one ends them
+            tasks = [pool.submit(_follow, number, source, limit) for number, source in enumerate(sources)]
         for task in as_completed(tasks):
             yield task.result()
     except BrokenProcessPool as error:
@@ -144,11 +145,10 @@ class _Worker:
                     segment_ms=message.latency_ms.segment,
                 )
                 observations[name].append(seen)
-        names = {
-            name: f"{tracker.model}, {tracker.engine.name} on {tracker.engine.device}"
-            for name, tracker in self._trackers.items()
+        engines = {
+            name: f"{tracker.engine.name} on {tracker.engine.device}" for name, tracker in self._trackers.items()
         }
-        return Result(number, observations, names, differs)
+        return Result(number, observations, engines, differs)
 
     def close(self) -> None:
         """Give the engines back."""
@@ -161,10 +161,9 @@ _worker: _Worker | None = None
 
 
 def _start(methods: tuple[Method, ...]) -> None:
-    """In a process of the pool: note what to do. Ctrl-C is for the first process, which ends this one."""
+    """In a process of the pool: note what to do."""
     global _methods
     _methods = methods
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _follow(number: int, source: Source, limit: int | None) -> Result:

@@ -1,0 +1,65 @@
+"""What the filter gives and costs: jitter of still hands, lag of moving ones, as `filtering.py` measures them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from accuracy_run import Method
+from accuracy_tables import Table, number
+from filtering import FASTEST, SWING, Seen, frames, lag, look, published, variance
+
+from tracker.errors import TrackerError
+from tracker.tracking.one_euro import FilterConfig
+
+HANDS = 8
+FRAMES = 90
+"""Of each hand, still and moving."""
+WAYS: dict[str, FilterConfig | None] = {"on settled bones": None, "filtered, as published": FilterConfig()}
+
+
+def still_figures(method: Method, hands: int = HANDS, count: int = FRAMES) -> dict[str, Any]:
+    """Jitter (mm) and lag (ms) of the network's own joints, of those on settled bones, and of the published ones.
+
+    hands: identities and poses. count: frames of each. Raises TrackerError, also where no hand is held on to.
+    """
+    still: list[Seen] = []
+    moving: list[Seen] = []
+    with method.open(None) as tracker:
+        for seed in range(hands):
+            still += _looked(look(tracker, frames(seed, count, lambda time: 0.0)))
+            moving += _looked(look(tracker, frames(seed, count, _swing)))
+    if not still or not moving:
+        raise TrackerError(f"{method.name} follows no hand for {count} frames: its jitter cannot be measured")
+    own = float(np.sqrt(np.mean([variance(seen.joints) for seen in still])))
+    ways = {"network": {"jitter_mm": 1e3 * own, "lag_ms": 0.0}}
+    for name, config in WAYS.items():
+        jitter = float(np.sqrt(np.mean([variance(published(seen, config)) for seen in still])))
+        late = float(np.mean([lag(seen.joints, published(seen, config), seen.time_ns) for seen in moving]))
+        ways[name] = {"jitter_mm": 1e3 * jitter, "lag_ms": 1e3 * late}
+    return {"hands": hands, "still": len(still), "moving": len(moving), "ways": ways}
+
+
+def still_tables(methods: dict[str, dict[str, Any]]) -> list[Table]:
+    """One table. methods: name to what `still_figures` gives."""
+    first = next(iter(methods.values()))
+    targets = {"filtered, as published": "0.7 mm, 15 ms"}
+    rows = [
+        [way, targets.get(way, "")] + [cell for each in methods.values() for cell in _cells(each["ways"][way])]
+        for way in first["ways"]
+    ]
+    header = ["", "target", *(f"{name}: {what}" for name in methods for what in ("jitter", "lag at 1 m/s"))]
+    held = f"{first['still']} still and {first['moving']} moving hands of {first['hands']}, at 0.5 m"
+    return [Table(held, header, rows)]
+
+
+def _cells(way: dict[str, float]) -> list[str]:
+    return [number(way["jitter_mm"], 2, " mm"), number(way["lag_ms"], 1, " ms")]
+
+
+def _looked(seen: Seen | None) -> list[Seen]:
+    return [] if seen is None else [seen]
+
+
+def _swing(time: float) -> float:
+    return SWING * float(np.sin(FASTEST / SWING * time))

@@ -1,0 +1,252 @@
+"""The benchmark of accuracy: pairing, figures, the frozen set, tables, the command."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import accuracy  # noqa: E402
+import accuracy_real  # noqa: E402
+import accuracy_set  # noqa: E402
+from accuracy_figures import figures  # noqa: E402
+from accuracy_pictures import choose, judge  # noqa: E402
+from accuracy_tables import real_tables, replace_region, synthetic_tables  # noqa: E402
+from accuracy_tally import Observation, pair, tally  # noqa: E402
+
+from tracker.camera.frame import HandTruth  # noqa: E402
+from tracker.errors import DataError  # noqa: E402
+from tracker.simulation.situations import TEST_SEEDS  # noqa: E402
+from tracker.stream.message import Hand  # noqa: E402
+
+RNG = np.random.default_rng(3)
+POSE = RNG.normal(0, 0.04, (21, 3)).astype(np.float32)
+CLEAR = np.zeros(21, bool)
+
+
+def truth(x=0.0, side="right", z=0.5):
+    return HandTruth(POSE + np.float32([x, 0, z]), side)
+
+
+def hand(x=0.0, side="right", number=1, confidence=0.8, z=0.5):
+    joints = POSE + np.float32([x, 0, z])
+    return Hand(number, side, 0.9, 0.9, joints, np.full(21, confidence, np.float32), np.ones(21, bool))
+
+
+def seen(hands, known, number=0, partial=(), hidden=None, **changes):
+    hidden = tuple(CLEAR for _ in known) if hidden is None else hidden
+    values = {"sequence": "a", "kind": "front", "camera": "d435"} | changes
+    return Observation(
+        **values,
+        number=number,
+        place=number,
+        truth=tuple(known),
+        hidden=hidden,
+        partial=tuple(partial),
+        hands=tuple(hands),
+        segment_ms=2.0,
+    )
+
+
+def test_pairs_are_as_many_as_possible_and_then_the_nearest():
+    # The nearest pair of all (hand at 0.05, truth at 0.06) would leave the two others 13 cm apart.
+    assert pair([hand(0.05), hand(0.13)], [truth(0.0), truth(0.06)]) == {0: 0, 1: 1}
+    assert pair([hand(0.01), hand(0.06)], [truth(0.0), truth(0.05)]) == {0: 0, 1: 1}
+    assert pair([hand(0.11)], [truth(0.0)]) == {}
+    assert pair([], [truth()]) == pair([hand()], []) == {}
+
+
+def test_figures_count_what_was_missed_false_and_of_the_wrong_side():
+    observations = [
+        seen([hand(0.006, "left", 1), hand(0.5, number=2)], [truth(), truth(0.3, "left", 0.9)], 0),
+        seen([hand(0.012, "right", 3)], [truth()], 1, partial=[truth(-0.3)]),
+        seen([hand(0.0, "right", 3), hand(-0.3, number=4)], [truth()], 2, partial=[truth(-0.3)]),
+    ]
+    found = figures(tally(observations))
+    assert (found["hands"], found["found"], found["false_hands"]) == (4, 3, 1)
+    assert found["recall"] == 0.75
+    assert found["whole_frames"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found["side_errors"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["id_switches"] == 1
+    assert found["mean_mm"] == pytest.approx(6.0, abs=0.01)
+    assert found["median_mm"] == pytest.approx(6.0, abs=0.01)
+    assert found["centred_mean_mm"] == pytest.approx(0.0, abs=0.01)
+    assert found["within_10_mm"] == 0.5  # two of the four true hands
+    assert found["calibration_error"] == pytest.approx(0.8 - 2 / 3, abs=1e-4)
+    assert [each["joints"] for each in found["reliability"]] == [63]
+    assert found["by_distance"]["0.8-1"]["recall"] == 0.0
+    assert found["by_distance"]["0.5-0.6"]["hands"] + found["by_distance"].get("0.4-0.5", {"hands": 0})["hands"] == 3
+
+
+def test_hidden_joints_are_told_from_joints_that_can_be_seen():
+    hidden = np.arange(21) < 6
+    published = replace(hand(0.0), joint_tracked=np.arange(21) >= 3)  # three hidden joints are published as tracked
+    published.joints[hidden] += np.float32([0.02, 0, 0])
+    found = figures(tally([seen([published], [truth()], hidden=(hidden,))]))
+    assert found["seen_joints_mm"] == pytest.approx(0.0, abs=0.01)
+    assert found["hidden_joints_mm"] == pytest.approx(20.0, abs=0.01)
+    assert found["tracked_precision"] == pytest.approx(15 / 18, abs=1e-4)
+    assert found["tracked_recall"] == 1.0
+    assert list(found["by_hidden"]) == ["0.2-0.4"]
+
+
+def test_joints_that_are_not_known_are_left_out_and_joints_not_published_are_missed():
+    known, published = truth(), hand(0.004)
+    known.joints[0] = np.nan
+    published.joints[1] = np.nan
+    found = figures(tally([seen([published], [known])]))
+    assert found["mean_mm"] == pytest.approx(4.0, abs=0.01)
+    assert found["within_10_mm"] == pytest.approx(19 / 20)
+    assert found["joint_mean_mm"]["wrist"] is None
+
+
+def test_figures_of_nothing_are_nothing():
+    for observations in ([], [seen([], [])]):
+        found = figures(tally(observations))
+        assert found["recall"] is None
+        assert found["mean_mm"] is None
+        assert synthetic_tables({"none": found})[0].markdown()
+        json.dumps(found, allow_nan=False)
+
+
+def test_the_frozen_set_is_what_the_document_says():
+    sequences = accuracy_set.frozen()
+    assert len(sequences) * accuracy_set.FRAMES == 2000
+    assert all(each.seed in TEST_SEEDS for each in sequences)
+    assert len({each.seed for each in sequences}) == 40
+    for key in ("kind", "camera"):
+        counts = Counter(getattr(each, key) for each in sequences)
+        assert max(counts.values()) - min(counts.values()) <= 3
+    assert all(len({s.camera for s in sequences if s.kind == kind}) > 1 for kind in {s.kind for s in sequences})
+
+
+def test_the_generator_still_makes_the_frozen_set():
+    for sequence in accuracy_set.frozen()[:3]:
+        (view,) = accuracy_set.rendered(sequence, [0])
+        assert accuracy_set.differs(sequence, 0, view.frame) is None
+
+
+def test_a_changed_generator_is_noticed():
+    sequence = accuracy_set.frozen()[0]
+    (view,) = accuracy_set.rendered(sequence, [0])
+    frame = view.frame
+    rng = np.random.default_rng(0)
+    noisy = np.where(frame.depth > 0, frame.depth + rng.integers(-2, 3, frame.depth.shape), 0).astype(np.uint16)
+    assert "other noise" in accuracy_set.differs(sequence, 0, replace(frame, depth=noisy))
+    holes = np.where(rng.random(frame.depth.shape) < 0.05, 0, frame.depth).astype(np.uint16)
+    assert "have readings" in accuracy_set.differs(sequence, 0, replace(frame, depth=holes))
+    assert "other hands" in accuracy_set.differs(sequence, 0, replace(frame, truth=()))
+    moved = tuple(HandTruth(each.joints + np.float32(0.004), each.side) for each in frame.truth)
+    assert "mm away" in accuracy_set.differs(sequence, 0, replace(frame, truth=moved))
+    assert accuracy_set.differs(sequence, 7, frame) is None
+
+
+def test_cached_frames_are_those_that_were_rendered(tmp_path, monkeypatch):
+    sequence = accuracy_set.frozen()[6]  # of a camera with few pixels
+    monkeypatch.setattr(accuracy_set, "FRAMES", 2)
+    first = list(accuracy_set.views(sequence, tmp_path))
+    again = list(accuracy_set.views(sequence, tmp_path, [1]))
+    assert len(first) == 2
+    assert len(again) == 1
+    (rendered,) = accuracy_set.rendered(sequence, [1])
+    for view in (first[1], again[0]):
+        np.testing.assert_array_equal(view.frame.depth, rendered.frame.depth)
+        np.testing.assert_array_equal(view.hidden, rendered.hidden)
+        assert (view.frame.number, view.frame.captured_ns) == (1, rendered.frame.captured_ns)
+        for kind in ((view.frame.truth, rendered.frame.truth), (view.partial, rendered.partial)):
+            assert [each.side for each in kind[0]] == [each.side for each in kind[1]]
+            for one, other in zip(*kind):
+                np.testing.assert_allclose(one.joints, other.joints, atol=1e-6)
+
+
+def test_a_damaged_list_of_the_set_is_told(tmp_path):
+    path = tmp_path / "set.json"
+    entry = {"seed": 5, "kind": "front", "camera": "d435", "prints": []}
+    for text in ("", "{}", json.dumps({"frames": 50, "rate": 30, "sequences": [entry]})):
+        path.write_text(text)
+        with pytest.raises(DataError, match="--freeze"):
+            accuracy_set.frozen(path)
+
+
+def test_real_recordings_are_judged_by_what_is_known_of_them():
+    place = np.float32([0.0, 0.0, 0.55]) - POSE.mean(axis=0)
+
+    def at(offset, side="right"):
+        return replace(hand(side=side), joints=(POSE + place + np.float32(offset)).astype(np.float32))
+
+    observations = [
+        seen([at(0.0)], [], 0, hidden=()),
+        seen([at(0.0, "left"), at([0.3, 0, 0])], [], 1, hidden=()),
+        seen([], [], 2, hidden=()),
+    ]
+    found = accuracy_real.real_figures("sr305_231615", observations)
+    assert {key: found[key] for key in ("frames", "found", "found_side", "false_hands", "second")} == {
+        "frames": 3,
+        "found": 2,
+        "found_side": 1,
+        "false_hands": 1,
+        "second": 1,
+    }
+    labelled = [seen([hand(0.002 * number)], [truth(side=None)], number) for number in range(5)]
+    found = accuracy_real.real_figures("face_behind_hand", labelled)
+    assert found["labelled"]["mean_mm"] == pytest.approx(4.0, abs=0.01)
+    assert found["trusted"]["mean_mm"] == pytest.approx(3.5, abs=0.01)  # without frame 3
+    table = real_tables({"face_behind_hand": {"ours": found}})[0].text()
+    assert "hands found, of 5" in table
+    assert "3.5 mm" in table
+
+
+def test_best_median_and_worst_frames_are_chosen():
+    observations = [seen([hand(0.001 * n)], [truth()], n, sequence=str(n % 7)) for n in range(21)]
+    observations.append(seen([], [truth()], 21, sequence="empty"))
+    rows = choose(judge(observations))
+    assert [each.seen.number for each in rows["best"]] == [0, 1, 2, 3, 4]
+    assert rows["median"][0].seen.number == 10
+    assert [each.seen.number for each in rows["worst"]] == [20, 19, 18, 17, 16]
+    assert [each.seen.number for each in rows["missed or false"]] == [21]
+
+
+def test_tables_are_written_between_their_marks(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- begin real -->\nold\n<!-- end real -->\nafter\n")
+    for _ in range(2):
+        replace_region(path, "real", "new")
+        assert path.read_text() == "before\n<!-- begin real -->\n\nnew\n\n<!-- end real -->\nafter\n"
+    with pytest.raises(DataError, match="begin synthetic"):
+        replace_region(path, "synthetic", "new")
+
+
+def test_the_command_measures_draws_and_refuses_to_write_a_part(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin synthetic -->\n<!-- end synthetic -->\n")
+    options = ["--set", "synthetic", "--sequences", "1", "--frames", "2", "--pictures", str(tmp_path / "pictures")]
+    assert accuracy.main([*options, "--output", str(tmp_path / "all.json")]) == 0
+    assert "true hands found" in capsys.readouterr().out
+    report = json.loads((tmp_path / "all.json").read_text())
+    assert report["figures"]["v2v-lite"]["frames"] == 2
+    assert report["differs"] == []
+    assert (tmp_path / "pictures" / "accuracy_curves.png").stat().st_size > 1000
+    assert accuracy.main([*options[:6], "--write", str(page)]) == 1
+    assert "not rewritten" in capsys.readouterr().err
+    assert "|" not in page.read_text()
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    assert accuracy.main(["--set", "real", "--real", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for wrong in (
+        ["--frames", "0"],
+        ["--write", "x.md"],
+        ["--camera", "simulated", "--pictures", "x"],
+        ["--set", "real", "--pictures", str(BENCHMARKS / "x")],
+    ):
+        with pytest.raises(SystemExit):
+            accuracy.main(wrong)
