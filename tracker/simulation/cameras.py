@@ -80,7 +80,7 @@ class CameraModel:
             )
         if not (self.depth_scale > 0 and self.pixel > 0):
             raise ValueError(f"depth_scale and pixel must be positive, are {self.depth_scale} and {self.pixel}")
-        if self.far / self.depth_scale > 65535:
+        if self.far / self.depth_scale > 65535.5:  # half a count for rounding
             raise ValueError(f"16 bits of {self.depth_scale} m do not reach to {self.far} m: lower far")
         if self.median not in (0, 3, 5):
             raise ValueError(f"median must be 0, 3 or 5 pixels, is {self.median}")
