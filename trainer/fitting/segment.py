@@ -141,6 +141,7 @@ class SegmentFit:
     def save(self) -> None:
         """Write the checkpoint, and the averaged weights as last.safetensors."""
         self.state.saved = self.state.elapsed
+        self.output.mkdir(parents=True, exist_ok=True)
         save_checkpoint(
             self.output,
             {
@@ -174,7 +175,6 @@ class SegmentFit:
         config, state = self.config, self.state
         dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
         pool = _Pool(config.pool, self.samples.height, self.samples.width)
-        self.output.mkdir(parents=True, exist_ok=True)
         total = 60 * config.minutes
         shown = Progress(None, initial=state.step, enabled=True, total_minutes=config.minutes)
         with (

@@ -1,0 +1,269 @@
+"""The segmentation network, its weights files and engines, and the hands that are made of its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tracker.camera.frame import DepthFrame, Intrinsics
+from tracker.engine.segmenting import Segment, open_segmenter
+from tracker.errors import EngineError, WeightsError
+from tracker.hand.cube import Cube
+from tracker.network.segmenter import ARM, LEFT, RIGHT, Segmenter, SegmenterConfig
+from tracker.network.weights import (
+    find_weights,
+    load_segmenter,
+    load_weights,
+    save_segmenter,
+    shipped_weights,
+)
+from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
+from tracker.tracking.segmentation import full_mask, hands_in, segment
+from tracker.tracking.sight import Expected, GeometricSight, NetworkSight, open_sight
+
+TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
+SIZE = SegmenterConfig()
+CAMERA = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+CAMERAS = [
+    CAMERA,
+    Intrinsics(848, 480, 420.0, 420.0, 421.0, 243.0),
+    Intrinsics(512, 424, 365.0, 365.0, 256.0, 212.0),
+    Intrinsics(160, 120, 110.0, 110.0, 80.0, 60.0),
+    Intrinsics(240, 640, 300.0, 300.0, 120.0, 320.0),
+]
+
+
+class Picture:
+    """A frame before a wall at 2 m, with its true labels; a network that sees nothing but the truth."""
+
+    def __init__(self) -> None:
+        self.depth = np.full((480, 640), 2.0, np.float32)
+        self.labels = np.zeros((480, 640), np.uint8)
+
+    def disc(self, x: float, y: float, z: float, radius: float, label: int) -> Picture:
+        """A disc that faces the camera, metres."""
+        row, column = np.mgrid[:480, :640]
+        u, v = CAMERA.project(np.array([x, y, z]))
+        inside = (column - u) ** 2 + (row - v) ** 2 < (radius * CAMERA.fx / z) ** 2
+        inside &= self.depth > z
+        self.depth[inside], self.labels[inside] = z, label
+        return self
+
+    @property
+    def frame(self) -> DepthFrame:
+        return DepthFrame((self.depth * 1000).astype(np.uint16), 0.001, CAMERA, 0, 0, 0)
+
+    @property
+    def network(self) -> Segment:
+        labels = pick(self.labels, coarse_grid(CAMERA, SIZE.width, SIZE.height))
+
+        def sees(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
+            return np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)
+
+        return sees
+
+
+def blind(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
+    """A network that sees no hand."""
+    probability = np.zeros((4, *depth.shape), np.float32)
+    probability[0] = 1
+    return probability
+
+
+def expected(x: float, y: float, z: float, side: str = "right") -> Expected:
+    """A followed hand whose joints lie on a disc of 4 cm."""
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    ring = 0.04 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    joints = np.concatenate([[[0, 0, 0]], ring]) + np.array([x, y, z])
+    return Expected(Cube((x, y, z), side="right" if side == "right" else "left"), joints.astype(np.float32))
+
+
+def test_there_is_a_score_for_each_pixel_and_class() -> None:
+    network = Segmenter(TINY).eval()
+    depth = torch.rand(2, 24, 32) * (torch.rand(2, 24, 32) < 0.8)
+    logits = network(depth, torch.tensor([20.0, 30.0]))
+    assert logits.shape == (2, 4, 24, 32)
+    assert torch.isfinite(logits).all()
+
+
+def test_a_frame_takes_a_few_hundred_million_multiplications() -> None:
+    network, products = Segmenter(SIZE).eval(), 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal products
+        products += output[0, 0].numel() * module.weight.numel()  # type: ignore[union-attr, operator]
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)  # type: ignore[arg-type]
+    network(torch.ones(1, 144, 192), torch.tensor([150.0]))
+    assert products < 250e6
+    assert sum(parameter.numel() for parameter in network.parameters()) < 0.7e6
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 100}, {"channels": (8,)}, {"channels": (8, 0)}, {"deep": 0}, {"height": 0}]
+)
+def test_networks_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"want two levels|multiples of"):
+        SegmenterConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_weights_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Segmenter(TINY).eval()
+    save_segmenter(tmp_path / "w.safetensors", network, {"note": "x"})
+    again = load_segmenter(tmp_path / "w.safetensors")
+    depth, focal = torch.rand(1, 24, 32), torch.tensor([20.0])
+    assert again.config == TINY
+    assert not again.training
+    assert again(depth, focal).allclose(network(depth, focal), atol=0.01)
+    assert '"note": "x"' in (tmp_path / "w.json").read_text()
+
+
+def test_weights_of_the_two_networks_are_not_mixed_up(tmp_path: Path) -> None:
+    save_segmenter(tmp_path / "w.safetensors", Segmenter(TINY), {})
+    with pytest.raises(WeightsError, match="another network"):
+        load_weights(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="another network"):
+        load_segmenter(find_weights("v2v-lite"))
+    assert "segmenter" not in shipped_weights()
+
+
+def test_the_engines_say_the_same() -> None:
+    torch.manual_seed(0)
+    network = Segmenter(TINY).eval()
+    depth = np.random.default_rng(0).uniform(0.3, 2, (24, 32)).astype(np.float32)
+    given = [open_segmenter(network, engine)(depth, 30.0).copy() for engine in ("torch", "openvino", "auto")]
+    assert given[0].shape == (4, 24, 32)
+    assert given[0].sum(axis=0) == pytest.approx(1, abs=1e-3)
+    assert np.abs(given[1] - given[0]).max() < 0.02
+    assert np.abs(given[2] - given[0]).max() < 0.02
+
+
+def test_damaged_weights_do_not_start() -> None:
+    network = Segmenter(TINY).eval()
+    torch.nn.init.constant_(network.head.weight, float("nan"))
+    with pytest.raises(EngineError, match="not finite"):
+        open_segmenter(network, "torch")
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: f"{camera.width}x{camera.height}")
+def test_a_coarse_pixel_looks_where_its_pixel_looked(camera: Intrinsics) -> None:
+    row, column = np.mgrid[: camera.height, : camera.width]
+    grid = coarse_grid(camera, 192, 144)
+    k = grid.intrinsics
+    u, v = pick(column, grid)[grid.window], pick(row, grid)[grid.window]
+    left, top = np.arange(k.width)[grid.window[1]], np.arange(k.height)[grid.window[0]]
+    # Within a pixel of either image.
+    limit = max(1.0, grid.step) / camera.fx
+    assert np.abs((left - k.cx) / k.fx - (u - camera.cx) / camera.fx).max() < limit
+    assert np.abs((top - k.cy)[:, None] / k.fy - (v - camera.cy) / camera.fy).max() < limit
+    assert (len(grid.columns) == 192) or (len(grid.rows) == 144)
+    assert grid.coarse_index(0, camera.width, grid.left)[grid.columns] == pytest.approx(left, abs=0.51)
+
+
+def test_neighbours_stand_in_where_the_grid_hits_a_hole() -> None:
+    frame = Picture().frame
+    grid = coarse_grid(CAMERA, 192, 144)
+    depth = frame.depth.copy()
+    depth[grid.rows[:, None], grid.columns] = 0
+    holes = DepthFrame(depth, 0.001, CAMERA, 0, 0, 0)
+    assert coarse_depth(holes, grid) == pytest.approx(coarse_depth(frame, grid))
+
+
+def test_hands_are_found_with_their_side_and_without_their_arm() -> None:
+    picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(-0.2, 0.1, 0.62, 0.05, ARM).disc(0.2, 0, 0.8, 0.05, LEFT)
+    image = segment(picture.frame, picture.network, SIZE)
+    hands = sorted(hands_in(image), key=lambda hand: hand.center[0])
+    assert [hand.side_odds > 2 for hand in hands] == [True, False]
+    assert hands[1].side_odds < -2
+    assert hands[0].center == pytest.approx((-0.15, 0, 0.61), abs=0.02)
+    assert hands[1].center == pytest.approx((0.2, 0, 0.81), abs=0.02)
+    assert hands[1].area == pytest.approx(np.pi * 0.05**2, rel=0.1)
+    for hand, label in zip(hands, (RIGHT, LEFT)):
+        mask, true = full_mask(image, hand), picture.labels == label
+        assert (mask & true).sum() / (mask | true).sum() > 0.93
+        assert not (mask & (picture.labels == 0)).any()  # the wall behind stays out, to the pixel
+
+
+def test_a_near_hand_fills_its_mask() -> None:
+    picture = Picture().disc(0, 0, 0.2, 0.06, RIGHT)
+    image = segment(picture.frame, picture.network, SIZE)
+    mask, true = full_mask(image, hands_in(image)[0]), picture.labels == RIGHT
+    assert (mask & true).sum() / (mask | true).sum() > 0.95
+
+
+def test_hands_that_touch_are_two() -> None:
+    picture = Picture().disc(-0.04, 0, 0.6, 0.05, RIGHT).disc(0.04, 0, 0.605, 0.05, LEFT)
+    hands = hands_in(segment(picture.frame, picture.network, SIZE))
+    assert sorted(hand.side_odds > 0 for hand in hands) == [False, True]
+
+
+def test_a_finger_before_its_palm_is_of_the_same_hand_and_a_speck_is_none() -> None:
+    picture = (
+        Picture().disc(0, 0, 0.6, 0.05, RIGHT).disc(0.01, 0.01, 0.52, 0.012, RIGHT).disc(0.3, 0.1, 0.7, 0.01, LEFT)
+    )
+    hands = hands_in(segment(picture.frame, picture.network, SIZE))
+    assert len(hands) == 1
+    assert hands[0].points[:, 2].min() < 0.53
+
+
+def test_a_followed_hand_is_given_its_own_pixels() -> None:
+    picture = Picture().disc(-0.04, 0, 0.6, 0.05, RIGHT).disc(0.05, 0, 0.6, 0.05, LEFT)
+    sight = NetworkSight(picture.network, SIZE)
+    places = sight.follow(picture.frame, [expected(0.05, 0, 0.6, "left"), expected(-0.04, 0, 0.6)])
+    assert places[0].side_odds < -2
+    assert places[1].side_odds > 2
+    assert not (places[0].mask & places[1].mask).any()
+    assert (places[1].mask & (picture.labels == LEFT)).sum() < 0.05 * places[1].mask.sum()
+
+
+def test_two_followed_hands_that_are_seen_as_one_share_its_pixels() -> None:
+    picture = Picture().disc(-0.045, 0, 0.6, 0.05, RIGHT).disc(0.045, 0, 0.6, 0.05, RIGHT)
+    places = NetworkSight(picture.network, SIZE).follow(
+        picture.frame, [expected(-0.045, 0, 0.6), expected(0.045, 0, 0.6, "left")]
+    )
+    assert [place.side_odds for place in places] == [0, 0]
+    columns = [np.nonzero(place.mask.any(axis=0))[0] for place in places]
+    assert columns[0].max() < columns[1].min() + 12
+    assert places[0].mask.sum() == pytest.approx(places[1].mask.sum(), rel=0.1)
+
+
+def test_the_cube_goes_after_a_hand_that_moved_away() -> None:
+    picture = Picture().disc(0.1, 0, 0.6, 0.05, RIGHT)
+    sight = NetworkSight(picture.network, SIZE)
+    near, far = (sight.follow(picture.frame, [expected(x, 0, 0.6)])[0] for x in (0.08, 0.0))
+    assert near.center == pytest.approx((0.08, 0, 0.6))
+    assert far.center == pytest.approx((0.1, 0, 0.61), abs=0.01)
+
+
+def test_geometry_stands_in_where_the_network_is_blind() -> None:
+    picture = Picture().disc(0.1, 0, 0.6, 0.05, RIGHT)
+    hand = expected(0.1, 0, 0.6)
+    seen = NetworkSight(blind, SIZE).follow(picture.frame, [hand])[0]
+    assert seen.mask.sum() > 1000
+    assert (seen.mask == GeometricSight().follow(picture.frame, [hand])[0].mask).all()
+    assert seen.side_odds == 0
+
+
+def test_a_search_leaves_out_hands_that_are_known() -> None:
+    picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(0.15, 0, 0.6, 0.05, LEFT)
+    sight = NetworkSight(picture.network, SIZE)
+    frame = picture.frame
+    known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
+    found = sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask])
+    assert [place.side_odds < 0 for place in found] == [True]
+    assert found[0].center == pytest.approx((0.15, 0, 0.61), abs=0.02)
+
+
+def test_ways_to_see_are_opened_by_name(tmp_path: Path) -> None:
+    assert isinstance(open_sight("geometric"), GeometricSight)
+    save_segmenter(tmp_path / "own.safetensors", Segmenter(TINY), {})
+    assert isinstance(open_sight(str(tmp_path / "own.safetensors"), "torch"), NetworkSight)
+    with pytest.raises(WeightsError, match="no weights file"):
+        open_sight("nonsense")

@@ -1,0 +1,164 @@
+"""Training the segmentation network: its samples, its augmentation, its loss, its figures, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tracker.camera.frame import DepthFrame, HandTruth, Intrinsics
+from tracker.errors import DataError
+from tracker.network.segmenter import ARM, LEFT, RIGHT, SegmenterConfig
+from tracker.network.weights import load_segmenter
+from tracker.simulation.situations import TEST_SEEDS, Shot
+from tracker.tracking.coarse import coarse_grid, pick
+from trainer.cli import main
+from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, SituationSamples, labelled, shots
+from trainer.fitting.segment import SegmentConfig, SegmentFit, loss
+from trainer.fitting.segment_augment import GROWTH, augment, swapped
+from trainer.judging.segmentation import Tally, judge_geometry, judge_network, table
+
+TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
+SHORT = SegmentConfig(minutes=0.01, batch_size=4, pool=24, workers=0, dev_situations=1, learning_rate=0.01)
+
+
+def test_seeds_of_training_dev_and_test_are_apart() -> None:
+    assert min(DEV_SEEDS) >= RUNS * RUN_SEEDS
+    assert max(DEV_SEEDS) < min(TEST_SEEDS)
+    with pytest.raises(DataError, match="--seed"):
+        SituationSamples(RUNS, 32, 24)
+
+
+def test_samples_are_a_function_of_their_number_and_fit_the_network() -> None:
+    depth, labels, focal = SituationSamples(3, 48, 36)[5]
+    assert depth.shape == labels.shape == (SHOTS, 36, 48)
+    assert focal.shape == (SHOTS,)
+    again = SituationSamples(3, 48, 36)[5]
+    assert torch.equal(depth, again[0])
+    assert torch.equal(labels, again[1])
+    other = SituationSamples(3, 48, 36)[6]
+    assert not torch.equal(depth, other[0])
+
+
+def test_the_smaller_rendering_is_the_larger_one_thinned_out() -> None:
+    seed = DEV_SEEDS[1]
+    small, large = (labelled(shots(seed, 1, width, 0.0)[0], 48, 36) for width in (48, 640))
+    assert small.focal == pytest.approx(large.focal, rel=0.02)
+    assert np.mean(small.labels == large.labels) > 0.9
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    depth = torch.full((40, 24, 32), 1.0)
+    labels = torch.zeros(40, 24, 32, dtype=torch.uint8)
+    labels[:, 8:16, 4:10], labels[:, 8:16, 20:26], labels[:, 16:, 4:10] = RIGHT, LEFT, ARM
+    return depth, labels, torch.full((40,), 30.0)
+
+
+def test_a_mirror_image_has_its_sides_swapped() -> None:
+    labels = torch.tensor([[0, RIGHT, LEFT, ARM]], dtype=torch.uint8)
+    assert swapped(labels).tolist() == [[0, LEFT, RIGHT, ARM]]
+    _, varied, focal = augment(*batch(), torch.Generator().manual_seed(1))
+    # Mirrored or not, the right hand stays on the left of the image here, and only the empty rim is new.
+    columns = torch.arange(32.0)
+    for image in varied:
+        right, left = (((image == side) * columns).sum() / (image == side).sum() for side in (RIGHT, LEFT))
+        assert right < left
+    assert set(varied.unique().tolist()) == {0, RIGHT, LEFT, ARM}
+    assert focal.min() < 29
+    assert focal.max() > 31
+
+
+def test_augmented_surfaces_stay_where_they_are_but_for_growth_and_noise() -> None:
+    depth, labels, _ = augment(*batch(), torch.Generator().manual_seed(2))
+    seen = depth[depth > 0]
+    assert seen.min() > 0.9 / GROWTH
+    assert seen.max() < 1.1 * GROWTH
+    assert (depth > 0).float().mean() > 0.7
+    assert labels.dtype == torch.uint8
+
+
+def test_the_loss_falls_with_right_answers_and_looks_at_readings_only() -> None:
+    _, labels, _ = batch()
+    right = 8 * torch.nn.functional.one_hot(labels.long(), 4).permute(0, 3, 1, 2).float()
+    wrong = 8 * torch.nn.functional.one_hot(swapped(labels).long(), 4).permute(0, 3, 1, 2).float()
+    everywhere = torch.ones(labels.shape, dtype=torch.bool)
+    hands = (labels == RIGHT) | (labels == LEFT)
+    assert loss(right, labels, everywhere) < 0.05
+    assert loss(wrong, labels, everywhere) > 1
+    assert loss(wrong, labels, ~hands) == pytest.approx(loss(right, labels, ~hands), abs=1e-3)
+
+
+def test_a_tally_counts_hands_sides_and_what_is_none() -> None:
+    def hand(x: float, side: str) -> HandTruth:
+        return HandTruth(np.full((21, 3), (x, 0, 0.5), np.float32), "right" if side == "right" else "left")
+
+    k = Intrinsics(32, 24, 30, 30, 16, 12)
+    truth = (hand(-0.2, "right"), hand(0.2, "left"))
+    frame = DepthFrame(np.zeros((24, 32), np.uint16), 0.001, k, 0, 0, 0, truth)
+    hidden = (np.zeros(21, np.bool_), np.zeros(21, np.bool_))
+    shot = Shot(frame, np.zeros((24, 32), np.uint8), hidden, (hand(0.6, "left"),))
+    tally = Tally()
+    tally.take(
+        shot,
+        [
+            (np.array([-0.17, 0, 0.5]), 2.0),  # the right hand
+            (np.array([0.22, 0, 0.5]), 1.0),  # the left hand, taken for a right one
+            (np.array([-0.2, 0, 0.52]), 1.0),  # the right hand once more
+            (np.array([0.61, 0, 0.5]), -1.0),  # half outside the image: neither right nor wrong
+        ],
+    )
+    scores = tally.scores()
+    assert (scores.recall, scores.side_of_hands, scores.false_regions) == (1.0, 0.5, 1.0)
+
+
+def test_a_perfect_network_and_the_geometric_finder_share_a_table() -> None:
+    found = [shots(seed, 1, 320, 0.0)[0] for seed in DEV_SEEDS[:3]]
+    config = SegmenterConfig()
+    answers = iter([pick(shot.labels, coarse_grid(shot.frame.intrinsics, 192, 144)) for shot in found])
+    scores = judge_network(found, lambda depth, focal: np.eye(4, dtype=np.float32)[:, next(answers)], config)
+    assert all(np.isnan(value) or value == 1 for value in scores.iou.values())
+    assert scores.side_of_hands == 1
+    text = table({"network": scores, "geometric": judge_geometry(found)})
+    assert len(text.splitlines()) == 3
+    assert text.splitlines()[2].split()[3:] == ["-"] * 6
+
+
+def test_a_run_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    fit = SegmentFit(tmp_path, TINY, SHORT, {"command": "test"})
+    fit.run()
+    steps, situations = fit.state.step, fit.state.situations
+    assert steps > 0
+    assert load_segmenter(tmp_path / "last.safetensors").config == TINY
+    assert json.loads((tmp_path / "best.json").read_text())["results"]["images"] == 2
+
+    longer = SegmentFit(tmp_path, TINY, replace(SHORT, minutes=0.02), {})
+    longer.resume()
+    assert (longer.state.step, longer.state.situations) == (steps, situations)
+    for name, value in fit.kept.state_dict().items():
+        assert torch.equal(longer.kept.state_dict()[name], value)
+    longer.run()
+    assert longer.state.step > steps
+    assert longer.state.situations > situations
+
+    with pytest.raises(DataError, match="another network"):
+        SegmentFit(tmp_path, replace(TINY, deep=2), SHORT, {}).resume()
+
+
+def test_weights_of_small_images_are_a_start_for_large_ones(tmp_path: Path) -> None:
+    SegmentFit(tmp_path / "a", TINY, SHORT, {}).save()
+    larger = SegmentFit(tmp_path / "b", replace(TINY, width=64, height=48), SHORT, {}, tmp_path / "a/last.safetensors")
+    assert larger.network_config == replace(TINY, width=64, height=48)
+
+
+def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.jsonl").touch()
+    assert main(["segment", str(tmp_path)]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main(["segment", str(tmp_path / "new"), "--resume"]) == 1
+    assert "nothing to resume" in capsys.readouterr().err
+    assert main(["segment", str(tmp_path / "new"), "--minutes", "0"]) == 1
+    assert "minutes" in capsys.readouterr().err
