@@ -89,7 +89,7 @@ def test_the_loss_falls_with_right_answers_and_looks_at_readings_only() -> None:
     hands = (labels == RIGHT) | (labels == LEFT)
     assert loss(right, labels, everywhere) < 0.05
     assert loss(wrong, labels, everywhere) > 1
-    assert loss(wrong, labels, ~hands) == pytest.approx(loss(right, labels, ~hands), abs=1e-3)
+    assert float(loss(wrong, labels, ~hands)) == pytest.approx(float(loss(right, labels, ~hands)), abs=1e-3)
 
 
 def test_a_tally_counts_hands_sides_and_what_is_none() -> None:

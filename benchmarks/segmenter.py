@@ -1,0 +1,64 @@
+"""How well and how fast hands are told from the rest of the image: the segmentation network and the geometric finder.
+
+    python benchmarks/segmenter.py [--weights FILE] [--images 100] [--threads N]
+
+Held-out situations, one image of each at up to 640 x 480 pixels, the same for both methods. Both times are of the same
+run, so that their ratio says something on a busy machine, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from machine import machine
+
+from tracker.camera.frame import DepthFrame
+from tracker.engine.segmenting import open_segmenter
+from tracker.network.weights import load_segmenter, shipped_segmenter
+from tracker.tracking.finder import find_hands
+from tracker.tracking.segmentation import full_mask, hands_in, segment
+from trainer.data.segmentation import DEV_SEEDS, shots
+from trainer.judging.segmentation import judge_geometry, judge_network, table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=shipped_segmenter(), help="(default: the shipped ones)")
+    parser.add_argument("--images", type=int, default=100, help="situations (default: 100)")
+    parser.add_argument("--threads", type=int, help="of OpenVINO (default: its own choice)")
+    options = parser.parse_args()
+
+    network = load_segmenter(options.weights)
+    run = open_segmenter(network, threads=options.threads)
+    taken = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.images :]]
+    print(f"{options.weights.stem}, {len(taken)} images of held-out situations, on {machine()}\n")
+    print(table({"network": judge_network(taken, run, network.config), "geometric": judge_geometry(taken)}))
+
+    def whole(frame: DepthFrame) -> None:
+        image = segment(frame, run, network.config)
+        for hand in hands_in(image)[:2]:
+            full_mask(image, hand)
+
+    steps: dict[str, Callable[[DepthFrame], object]] = {
+        "network": lambda frame: segment(frame, run, network.config),
+        "network, hands, masks": whole,
+        "geometric": find_hands,
+    }
+    ms: dict[str, list[float]] = {name: [] for name in steps}
+    for shot in taken:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step(shot.frame)
+            ms[name].append(1e3 * (time.perf_counter() - start))
+    finder = np.median(ms["geometric"])
+    print("\nms a frame             median    least   share of the geometric finder's")
+    for name, values in ms.items():
+        print(f"{name:<22} {np.median(values):>6.2f}  {min(values):>7.2f}   {np.median(values) / finder:.2f}")
+
+
+if __name__ == "__main__":
+    main()
