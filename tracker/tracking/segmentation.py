@@ -23,6 +23,10 @@ JUMP: Final = 0.04
 """Metres between neighbouring coarse pixels of one surface."""
 SMALLEST: Final = 0.0008
 """Square metres: what is less is no hand, but may be a part of one."""
+WIDEST: Final = 0.04
+"""Square metres: what is more is no hand. A large one that is spread before the camera has 0.02."""
+FEWEST: Final = 12
+"""Coarse pixels: fewer are noise, whatever their area far away."""
 LARGEST: Final = 0.13
 """Metres: pieces further than this from the middle of a hand are not of it."""
 OWN_SIDE: Final = 0.3
@@ -103,7 +107,8 @@ def hands_in(image: Segmented) -> list[SegmentedHand]:
     area = (points[:, 2] / image.grid.intrinsics.fx) ** 2
     hand = _joined(piece, points, area, (right - left)[row, column])
     found = [_hand(image, pixels[hand == number], points[hand == number]) for number in range(hand.max() + 1)]
-    return sorted((one for one in found if one.area > SMALLEST), key=lambda one: -one.score * min(one.area, 0.006))
+    plausible = [one for one in found if SMALLEST < one.area < WIDEST and len(one.pixels) >= FEWEST]
+    return sorted(plausible, key=lambda one: -one.score * min(one.area, 0.006))
 
 
 def _pieces(depth: NDArray[np.float32], pixels: NDArray[np.int64], side: NDArray[np.bool_]) -> NDArray[np.integer]:
