@@ -204,10 +204,11 @@ def test_hands_that_touch_are_two() -> None:
     assert sorted(hand.side_odds > 0 for hand in hands) == [False, True]
 
 
-def test_a_finger_before_its_palm_is_of_the_same_hand_and_a_speck_is_none() -> None:
-    picture = (
-        Picture().disc(0, 0, 0.6, 0.05, RIGHT).disc(0.01, 0.01, 0.52, 0.012, RIGHT).disc(0.3, 0.1, 0.7, 0.01, LEFT)
-    )
+def test_a_finger_before_its_palm_is_of_the_same_hand_and_neither_specks_nor_heads_are_hands() -> None:
+    picture = Picture().disc(0, 0, 0.6, 0.05, RIGHT).disc(0.01, 0.01, 0.52, 0.012, RIGHT)
+    picture.disc(0.3, 0.1, 0.7, 0.01, LEFT)
+    picture.disc(-0.6, 0.1, 1.9, 0.02, LEFT)  # large enough, but few pixels
+    picture.disc(-0.2, -0.1, 0.7, 0.13, LEFT)  # as large as a head
     hands = hands_in(segment(picture.frame, picture.network, SIZE))
     assert len(hands) == 1
     assert hands[0].points[:, 2].min() < 0.53
