@@ -111,13 +111,13 @@ def test_a_hand_that_leaves_and_returns_gets_another_id(tracker):
     tracker.reset()
     from dataclasses import replace
 
-    with SimulatedCamera(realtime=False, frames=40, seed=3) as camera:
+    with SimulatedCamera(realtime=False, frames=50, seed=3) as camera:
         frames = list(camera)
     first = {hand.id for frame in frames[:10] for hand in tracker.track(frame).hands}
-    for frame in frames[10:25]:
+    for frame in frames[10:35]:  # longer than the tracker's patience
         last = tracker.track(replace(frame, depth=np.zeros_like(frame.depth)))
     assert last.hands == ()
-    later = {hand.id for frame in frames[25:] for hand in tracker.track(frame).hands}
+    later = {hand.id for frame in frames[35:] for hand in tracker.track(frame).hands}
     assert first
     assert later
     assert not first & later

@@ -21,6 +21,7 @@ from tracker.hand.skeleton import SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
+from tracker.tracking.association import continued, owners
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.sight import Expected, Place, open_sight
@@ -33,8 +34,10 @@ OTHER_HAND: Final = 1.0
 CERTAIN_SIDE: Final = 0.9
 FAST: Final = 0.05
 """A hand that is further (metres) from where it was expected is searched for in the whole image, too."""
-JUMP: Final = 0.25
-"""A hand that is found this near (metres) to where one was just lost is the same hand."""
+NEAR: Final = 0.2
+"""Hands whose middles are this near (metres) may be mistaken for each other."""
+DOUBTFUL: Final = 3
+"""Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 
 
@@ -43,9 +46,10 @@ class TrackerConfig:
     """How hands are followed.
 
     hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept.
-    patience: frames that a hand may miss before it is lost. side_frames: in how many first frames both sides are tried;
-    side_every: and how often later. search_every: frames between two searches for a further hand;
-    while there is none, or one was just lost, every frame is searched.
+    patience: seconds that a hand may be unseen before it is lost.
+    side_frames: in how many first frames both sides are tried; side_every: and how often later.
+    search_every: frames between two searches for a further hand; while there is none, or one was just lost, every
+    frame is searched.
     filter: the One Euro filter of the published joints, None for none.
     profile: the size of the person's hands, None to find it out.
     segmentation: what tells hands from the rest of the image: `network`, `geometric`, or a weights file of the former.
@@ -54,7 +58,7 @@ class TrackerConfig:
     hands: int = 2
     accept: float = 0.6
     keep: float = 0.25
-    patience: int = 5
+    patience: float = 0.6
     side_frames: int = 6
     side_every: int = 30
     search_every: int = 5
@@ -137,7 +141,7 @@ class Tracker:
         camera, dropped: copied into the message.
         """
         self._ms = {"segment": 0.0, "voxelise": 0.0, "network": 0.0}
-        chosen = self._follow(frame)
+        chosen = without_doubles(self._follow(frame), frame.captured_ns)
         sure = [(track, estimate) for track, estimate in chosen if self._is_sure(frame, track, estimate)]
         unsure = [track for track in self._tracks if all(track is not other for other, _ in sure)]
         missing = self.config.hands - len(sure)
@@ -170,25 +174,34 @@ class Tracker:
         with self._timed("segment"):
             places = self._sight.follow(frame, expected)
         candidates = []
+        voting = []
         for number, (track, place) in enumerate(zip(self._tracks, places)):
             cube = _cube(place, self.edge, track.side)
             candidates.append(Candidate(cube, place.mask, track, number))
             turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
-            if track.age < self.config.side_frames or turn == 0:
+            voting.append(track.age < self.config.side_frames or turn == 0)
+            if voting[-1] or self._is_near_another(track, now):
                 candidates.append(Candidate(replace(cube, side=track.other_side), place.mask, track, number))
+        looked = self._estimate(frame, candidates)
+        seen_sides = [places[pair.candidate.number].side_odds for pair in looked]
         chosen = []
-        for pair in self._estimate(frame, candidates):
-            followed, vote = pair.candidate.track, pair.right_minus_left
-            assert followed is not None
-            seen_side = places[pair.candidate.number].side_odds
-            if vote is not None:
-                followed.vote(vote + seen_side + self._prior(followed))
-            elif seen_side:
+        for pair, seen_side, followed in zip(looked, seen_sides, owners(looked, seen_sides, now)):
+            stayed = followed is pair.candidate.track
+            if stayed and voting[pair.candidate.number] and pair.right_minus_left is not None:
+                followed.vote(pair.right_minus_left + seen_side + self._prior(followed))
+            elif stayed and seen_side:
                 followed.vote(seen_side)
             estimate = pair.of_side(followed.side)
-            if estimate is not None and estimate.presence >= self.config.keep:
+            # What is found where a hand was lost some time ago is as doubtful as a new one.
+            least = self.config.keep if followed.missed <= DOUBTFUL else self.config.accept
+            if estimate is not None and estimate.presence >= least:
                 chosen.append((followed, estimate))
         return chosen
+
+    def _is_near_another(self, track: Track, now: int) -> bool:
+        """Whether another hand is so near that the two may be mistaken for each other."""
+        joints = track.predicted_joints(now)
+        return any(other is not track and other.distance(joints, now) < NEAR for other in self._tracks)
 
     def _prior(self, track: Track) -> float:
         """Log odds for a right hand from the other hand: two hands are mostly one person's left and right."""
@@ -222,21 +235,16 @@ class Tracker:
             for pair in self._both_sides(frame, places)
             if pair.best.presence >= self.config.keep
         ]
+        looked = [pair for pair in self._both_sides(frame, again) if pair.best.presence >= self.config.accept]
+        seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen = []
-        left_over = list(unsure)
-        for pair in self._both_sides(frame, again):
-            side_vote = (pair.right_minus_left or 0.0) + again[pair.candidate.number].side_odds
-            best = pair.of_side("right" if side_vote >= 0 else "left") or pair.best
-            if best.presence < self.config.accept:
-                continue
-            away = [track.distance(best.joints, frame.captured_ns) for track in left_over]
-            if away and min(away) < JUMP:
-                track = left_over.pop(away.index(min(away)))
-                best = pair.of_side(track.side) or best
-            else:
+        for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
+            side_vote = (pair.right_minus_left or 0.0) + seen_side
+            track = lost
+            if track is None:
                 track = Track(self._next_id, side_vote, self.config.filter, self.config.profile)
                 self._next_id += 1
-            chosen.append((track, best))
+            chosen.append((track, pair.of_side(track.side) or pair.best))
         return chosen
 
     def _both_sides(self, frame: DepthFrame, places: Sequence[Place]) -> list[Pair]:
@@ -267,12 +275,12 @@ class Tracker:
 
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:
         """Take this frame's estimates into the tracks, and say what is published of them."""
-        chosen = without_doubles(chosen)[: self.config.hands]
+        chosen = without_doubles(chosen, frame.captured_ns)[: self.config.hands]
         seen_now = {track.id for track, _ in chosen}
         waiting = [track for track in self._tracks if track.id not in seen_now]
         for track in waiting:
             track.missed += 1
-        waiting = [track for track in waiting if track.missed <= self.config.patience]
+        waiting = [t for t in waiting if t.unseen_seconds(frame.captured_ns) <= self.config.patience]
         self._tracks = ([track for track, _ in chosen] + waiting)[: self.config.hands]
         self.cubes = tuple(estimate.candidate.cube for _, estimate in chosen)
         return tuple(

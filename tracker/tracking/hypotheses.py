@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from tracker.hand.cube import Cube
 from tracker.tracking.track import Track
 
+SAME_JOINTS: Final = 0.03
+"""Two estimates whose joints are this close on average (metres) are one hand,"""
 SAME_HAND: Final = 0.05
-"""Two estimates whose joints are this close on average (metres) are one hand."""
+"""so close if they rest on the same pixels; hands that touch rest on their own."""
+SAME_FLESH: Final = 0.018
+"""Or so close, each joint to the nearest of the other estimate: as a left and as a right hand, one looks twice."""
+SHARED_PIXELS: Final = 0.5
+"""Of the smaller mask."""
 CONFIDENCE_WEIGHT: Final = 4.0
 """Log odds for a side per unit of mean joint confidence: the wrong side looks like a hand, but a puzzling one."""
 
@@ -91,11 +97,34 @@ def pairs(estimates: Sequence[Estimate]) -> list[Pair]:
     return [Pair(tuple(group)) for group in groups.values()]
 
 
-def without_doubles(chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
-    """Of two tracks on one hand, the older stays."""
+def without_doubles(chosen: Sequence[tuple[Track, Estimate]], time_ns: int) -> list[tuple[Track, Estimate]]:
+    """Of two tracks on one hand, the one stays that expected a hand there and of that side; else the older."""
     kept: list[tuple[Track, Estimate]] = []
-    for track, estimate in sorted(chosen, key=lambda pair: pair[0].id):
-        apart = (np.linalg.norm(estimate.joints - other.joints, axis=1).mean() for _, other in kept)
-        if all(distance > SAME_HAND for distance in apart):
+    for track, estimate in sorted(chosen, key=lambda pair: (_surprise(pair[0], pair[1], time_ns), pair[0].id)):
+        if not any(same_hand(estimate, other) for _, other in kept):
             kept.append((track, estimate))
-    return kept
+    return sorted(kept, key=lambda pair: pair[0].id)
+
+
+def same_hand(one: Estimate, other: Estimate) -> bool:
+    """Whether two estimates are of the same hand."""
+    apart = np.linalg.norm(one.joints[:, None] - other.joints, axis=2)
+    mean = float(np.diagonal(apart).mean())
+    if mean < SAME_JOINTS or mean > 3 * SAME_HAND:
+        return mean < SAME_JOINTS
+    near = mean < SAME_HAND or float(max(apart.min(axis=0).mean(), apart.min(axis=1).mean())) < SAME_FLESH
+    return near and _shared(one, other) > SHARED_PIXELS
+
+
+def _shared(one: Estimate, other: Estimate) -> float:
+    """The share of the smaller of two masks that lies in the other."""
+    first, second = one.candidate.mask, other.candidate.mask
+    smaller = min(int(np.count_nonzero(first)), int(np.count_nonzero(second)))
+    return int(np.count_nonzero(first & second)) / max(smaller, 1)
+
+
+def _surprise(track: Track, estimate: Estimate, time_ns: int) -> float:
+    """How little a track expected what it got; a new one expected nothing."""
+    if track.joints is None:
+        return math.inf
+    return track.distance(estimate.joints, time_ns) / SAME_HAND - estimate.odds

@@ -1,0 +1,136 @@
+"""Ids and sides of two hands that cross, touch, or are gone for a moment; and no hand is followed twice."""
+
+import numpy as np
+import pytest
+from crossing_samples import apart, crossing, frames, touching
+
+from tracker import Tracker
+from tracker.hand.cube import Cube
+from tracker.tracking.association import continued, owners
+from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles
+from tracker.tracking.one_euro import FilterConfig
+from tracker.tracking.track import Track
+
+FRAME_NS = 33_333_333
+SAME_PLACE = 0.06
+"""Metres, mean joint error up to which a hand is that hand."""
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    with Tracker(engine="openvino") as opened:
+        yield opened
+
+
+def followed(tracker, source):
+    """Per side: the ids it was published with; how often under the wrong side, twice, and in how many frames at all."""
+    tracker.reset()
+    ids = {"right": [], "left": []}
+    wrong = twice = 0
+    for frame in source:
+        used = []
+        for hand in tracker.track(frame).hands:
+            errors = [np.linalg.norm(hand.joints - truth.joints, axis=1).mean() for truth in frame.truth]
+            if min(errors) > SAME_PLACE:
+                continue
+            side = frame.truth[int(np.argmin(errors))].side
+            twice += side in used
+            used.append(side)
+            wrong += hand.side != side
+            ids[side].append(hand.id)
+    return ids, wrong, twice
+
+
+@pytest.mark.parametrize("gestures", [("open", "relaxed"), ("point", "open")])
+def test_hands_that_cross_keep_their_ids_and_sides(tracker, gestures):
+    ids, wrong, twice = followed(tracker, frames(crossing, 54, gestures=gestures))
+    assert [len(set(numbers)) for numbers in ids.values()] == [1, 1]
+    assert ids["right"][0] != ids["left"][0]
+    assert (wrong, twice) == (0, 0)
+    assert len(ids["right"]) >= 50  # it passes in front
+    assert len(ids["left"]) >= 38
+
+
+def test_hands_that_touched_have_their_ids_and_sides_afterwards(tracker):
+    ids, wrong, _ = followed(tracker, frames(touching, 66, gestures=("relaxed", "point")))
+    assert ids["right"][0] == ids["right"][-1]
+    assert ids["left"][0] == ids["left"][-1]
+    assert wrong <= 5
+
+
+def test_a_hand_that_is_gone_for_half_a_second_returns_as_itself(tracker):
+    gone = {"right": range(12, 26), "left": range(18, 31)}
+    ids, wrong, twice = followed(tracker, frames(apart, 40, without=gone))
+    assert [len(set(numbers)) for numbers in ids.values()] == [1, 1]
+    assert (wrong, twice) == (0, 0)
+    assert len(ids["right"]) >= 22
+
+
+HAND = np.random.default_rng(0).uniform(-0.06, 0.06, (21, 3)).astype(np.float32) + np.array([0, 0, 0.5], np.float32)
+SURE = np.ones(21, np.float32)
+
+
+def track_at(number, x, side_vote):
+    track = Track(number, side_vote, FilterConfig())
+    track.update(HAND + np.array([x, 0, 0], np.float32), SURE, 0)
+    return track
+
+
+def looked(track, x, right, left, mask=None):
+    """A place at x that was tried as both sides, with these presences."""
+    mask = np.ones((4, 4), np.bool_) if mask is None else mask
+    estimates = [
+        Estimate(Candidate(Cube((x, 0, 0.5), side=side), mask, track, 0), HAND + np.float32([x, 0, 0]), SURE, presence)
+        for side, presence in (("right", right), ("left", left))
+    ]
+    return Pair(tuple(estimates))
+
+
+def test_hands_that_changed_places_get_their_tracks_back():
+    right, left = track_at(1, -0.03, 6.0), track_at(2, 0.03, -6.0)
+    swapped = [looked(right, -0.03, 0.1, 0.9), looked(left, 0.03, 0.9, 0.1)]
+    assert owners(swapped, [0.0, 0.0], FRAME_NS) == [left, right]
+    kept = [looked(right, -0.03, 0.9, 0.1), looked(left, 0.03, 0.1, 0.9)]
+    assert owners(kept, [0.0, 0.0], FRAME_NS) == [right, left]
+    unclear = [looked(right, -0.03, 0.6, 0.65), looked(left, 0.03, 0.6, 0.6)]
+    assert owners(unclear, [0.0, 0.0], FRAME_NS) == [right, left]
+
+
+def test_far_hands_do_not_change_places():
+    right, left = track_at(1, -0.3, 6.0), track_at(2, 0.3, -6.0)
+    swapped = [looked(right, -0.3, 0.1, 0.9), looked(left, 0.3, 0.9, 0.1)]
+    assert owners(swapped, [0.0, 0.0], FRAME_NS) == [right, left]
+
+
+def test_lost_hands_are_paired_with_found_ones_all_together():
+    # Each found hand is nearest to the first track; that way the second would get a hand that is too far for it.
+    first, second = track_at(1, 0.0, 6.0), track_at(2, 0.20, 6.0)
+    found = [looked(None, -0.2, 0.9, 0.5), looked(None, 0.05, 0.9, 0.5)]
+    assert continued(found, [0.0, 0.0], [first, second], FRAME_NS) == [first, second]
+    assert continued(found, [0.0, 0.0], [], FRAME_NS) == [None, None]
+    assert continued([looked(None, 1.0, 0.9, 0.5)], [0.0], [first], FRAME_NS) == [None]
+    # The side decides between two that are as near.
+    lefty = track_at(3, 0.0, -6.0)
+    assert continued([looked(None, 0.0, 0.1, 0.9)], [0.0], [first, lefty], FRAME_NS) == [lefty]
+
+
+def test_one_hand_under_two_masks_is_one_hand_and_hands_that_touch_are_two():
+    whole = np.ones((4, 4), np.bool_)
+    halves = np.zeros((4, 4), np.bool_), np.zeros((4, 4), np.bool_)
+    halves[0][:2], halves[1][2:] = True, True
+
+    def pair(shift, masks):
+        return [looked(None, x, 0.9, 0.1, mask).best for x, mask in zip((0.0, shift), masks)]
+
+    assert same_hand(*pair(0.02, halves))
+    assert same_hand(*pair(0.045, (whole, whole)))
+    assert not same_hand(*pair(0.045, halves))
+    assert not same_hand(*pair(0.09, (whole, whole)))
+
+
+def test_of_two_tracks_on_one_hand_the_one_that_expected_it_stays():
+    away, there = track_at(1, 0.08, 6.0), track_at(2, 0.0, 6.0)
+    estimate = looked(None, 0.0, 0.9, 0.1).best
+    assert without_doubles([(away, estimate), (there, estimate)], FRAME_NS) == [(there, estimate)]
+    new = Track(3, 1.0, None)
+    assert without_doubles([(new, estimate), (there, estimate)], FRAME_NS) == [(there, estimate)]
