@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from accuracy_tally import Observation, tally
 from machine import machine
 from tqdm import tqdm
 
-from tracker import open_camera
+from tracker import TrackerConfig, open_camera
 from tracker.errors import CameraError, DataError, TrackerError
 from tracker.network.weights import find_weights
 
@@ -101,13 +104,18 @@ def run(options: argparse.Namespace) -> int:
         "differs": [result.differs for result in results if result.differs],
     }
     measured, tables = _measure(options, methods, results, sources)
-    _tell(options, report, measured, tables)
-    if options.pictures:
-        _draw(options, results, methods[0], sources, measured)
+    pictures = _draw(options, results, methods[0], sources, measured) if options.pictures else []
+    _tell(options, report, measured, tables, pictures)
     return 0 if whole else STOPPED
 
 
-def _tell(options: argparse.Namespace, report: dict[str, Any], measured: dict[str, Any], tables: list[Table]) -> None:
+def _tell(
+    options: argparse.Namespace,
+    report: dict[str, Any],
+    measured: dict[str, Any],
+    tables: list[Table],
+    pictures: Sequence[Path] = (),
+) -> None:
     """Print, and write what was asked for. Raises DataError."""
     about = [report["machine"], "; ".join(f"{name}: {what}" for name, what in report["methods"].items())]
     differs = report["differs"]
@@ -122,15 +130,26 @@ def _tell(options: argparse.Namespace, report: dict[str, Any], measured: dict[st
     if options.write:
         if differs or not report["complete"]:
             raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
-        replace_region(options.write, options.set, "\n\n".join([*about, show(tables, markdown=True)]))
+        # Pictures of people are for those who have the recordings, so that no document shows them.
+        shown = pictures if options.set == "synthetic" else ()
+        links = [f"![{path.stem}]({os.path.relpath(path, options.write.parent)})" for path in shown]
+        replace_region(options.write, options.set, "\n\n".join([*about, show(tables, markdown=True), *links]))
 
 
 def _methods(options: argparse.Namespace) -> list[Method]:
-    """The models, side by side. Raises WeightsError."""
-    return [
-        Method(name=find_weights(model).stem, model=model, engine=options.engine, hands=options.hands, raw=options.raw)
-        for model in options.model
-    ]
+    """Every model with every segmentation. Raises WeightsError, DataError."""
+    methods: dict[str, Method] = {}
+    for model, segmentation in product(options.model, options.segmentation):
+        names = [find_weights(model).stem] if len(options.model) > 1 or len(options.segmentation) == 1 else []
+        names += [Path(segmentation).stem] if len(options.segmentation) > 1 else []
+        name = " ".join(names)
+        if name in methods:
+            raise DataError(f"two methods would both be called {name!r}: rename one of the files")
+        methods[name] = Method(name, model, segmentation, options.engine, options.hands, options.raw)
+        if options.set == "real" and not options.raw:
+            # Some of these recordings are single frames a second or more apart, where a filter has no say.
+            methods[f"{name} unfiltered"] = replace(methods[name], name=f"{name} unfiltered", raw=True)
+    return list(methods.values())
 
 
 def _sources(options: argparse.Namespace) -> list[Source]:
@@ -202,29 +221,24 @@ def _draw(
     method: Method,
     sources: Sequence[Source],
     measured: dict[str, Any],
-) -> None:
-    """Sheets of the first method, and curves of all."""
+) -> list[Path]:
+    """Sheets of the first method, and curves of all; returns the files. Raises DataError."""
     import accuracy_pictures as pictures
     from accuracy_plots import draw_plots
 
-    folder = options.pictures
+    judged = {sources[result.source].name: pictures.judge(result.observations[method.name]) for result in results}
     if options.set == "real":
-        docs = Path(__file__).resolve().parents[1]
-        if docs in folder.resolve().parents:
-            raise DataError(
-                f"{folder} is in the checkout: pictures of real recordings belong elsewhere, they are not ours"
-            )
-        for result in results:
-            source = sources[result.source]
-            rows = pictures.evenly(pictures.judge(result.observations[method.name]))
-            pictures.save(folder / f"accuracy_{source.name}.png", pictures.sheet(rows, sources))
-        return
-    judged = pictures.judge(_together(results, method))
-    pictures.save(folder / "accuracy_frames.png", pictures.sheet(pictures.choose(judged), sources))
+        files = [options.pictures / f"accuracy_{name}.png" for name in judged]
+        for path, frames in zip(files, judged.values()):
+            pictures.save(path, pictures.sheet(pictures.evenly(frames), sources))
+        return files
+    frames, curves = options.pictures / "accuracy_frames.png", options.pictures / "accuracy_curves.png"
+    pictures.save(frames, pictures.sheet(pictures.choose([each for row in judged.values() for each in row]), sources))
     try:
-        draw_plots(folder / "accuracy_curves.png", measured)
+        draw_plots(curves, measured)
     except OSError as error:
-        raise DataError(f"{folder} cannot be written to: {error.strerror}") from error
+        raise DataError(f"{curves} cannot be written: {error.strerror}") from error
+    return [curves, frames]
 
 
 def _save(path: Path, report: dict[str, Any]) -> None:
@@ -245,6 +259,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences of the set")
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each sequence or camera")
     parser.add_argument("--model", nargs="+", default=["auto"], help="one or several, side by side")
+    parser.add_argument(
+        "--segmentation",
+        nargs="+",
+        default=[TrackerConfig().segmentation],
+        metavar="HOW",
+        help="network, geometric, or a file; one or several",
+    )
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--hands", type=int, default=2)
     parser.add_argument("--raw", action="store_true", help="without the One Euro filter (for frames far apart in time)")

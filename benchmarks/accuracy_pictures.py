@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from accuracy_run import Source
-from accuracy_tally import Observation, tally
+from accuracy_tally import Observation, pair, tally
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
@@ -31,12 +31,16 @@ SMALLEST = 0.30
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A frame with its mean joint error, mm (NaN where no hand was found), and how many hands were missed and false."""
+    """A frame with its mean joint error, mm (NaN where no hand was found), and how many hands were missed and false.
+
+    focus: joints (n, 3) that a picture must show, metres: of the hand with the largest error where all were found.
+    """
 
     seen: Observation
     error: float
     missed: int
     false: int
+    focus: NDArray[np.float32]
 
     @property
     def caption(self) -> str:
@@ -52,8 +56,17 @@ def judge(observations: Sequence[Observation]) -> list[Judged]:
     judged = []
     for seen in observations:
         counted = tally([seen])
-        missed = int((~counted.found).sum())
-        judged.append(Judged(seen, mean_error(counted.error), missed, int(counted.false[0])))
+        missed, false = int((~counted.found).sum()), int(counted.false[0])
+        skeletons = [hand.joints for hand in (*seen.truth, *seen.hands)]
+        if len(seen.truth) and not missed and not false:
+            worst = int(np.argmax(np.nanmean(counted.error, axis=1)))
+            skeletons = [
+                seen.truth[worst].joints,
+                seen.hands[pair(seen.hands, (*seen.truth, *seen.partial))[worst]].joints,
+            ]
+        focus = np.concatenate(skeletons) if skeletons else np.empty((0, 3), np.float32)
+        focus = focus[np.isfinite(focus).all(axis=1) & (focus[:, 2] > 0.05)]
+        judged.append(Judged(seen, mean_error(counted.error), missed, false, focus))
     return judged
 
 
@@ -98,9 +111,7 @@ def sheet(rows: Mapping[str, Sequence[Judged]], sources: Sequence[Source]) -> Pi
     by_name = {source.name: source for source in sources}
     bands = []
     for name, row in rows.items():
-        tiles = [
-            _labelled(tile(_frame(by_name[each.seen.sequence], each.seen), each.seen), each.caption) for each in row
-        ]
+        tiles = [_labelled(tile(_frame(by_name[each.seen.sequence], each.seen), each), each.caption) for each in row]
         tiles += [np.zeros_like(tiles[0])] * (COLUMNS - len(tiles))
         title = np.full((26, TILE * COLUMNS, 3), 60, np.uint8)
         _write(title, name, (8, 18), 0.5)
@@ -115,14 +126,10 @@ def _frame(source: Source, seen: Observation) -> DepthFrame:
     return view.frame
 
 
-def tile(frame: DepthFrame, seen: Observation) -> Picture:
+def tile(frame: DepthFrame, judged: Judged) -> Picture:
     """The hands of a frame, (TILE, TILE, 3) uint8 BGR: depth in grey, the truth thin and white, fingers in colours."""
-    k = frame.intrinsics
-    skeletons = [hand.joints for hand in (*seen.truth, *seen.hands)]
-    joints = np.concatenate(skeletons) if skeletons else np.empty((0, 3), np.float32)
-    joints = joints[np.isfinite(joints).all(axis=1) & (joints[:, 2] > 0.05)] if len(joints) else joints
-    if not len(joints):
-        joints = np.array([[0.0, 0.0, 0.6]])
+    k, seen = frame.intrinsics, judged.seen
+    joints = judged.focus if len(judged.focus) else np.array([[0.0, 0.0, 0.6]])
     pixels, depth = k.project(joints), float(np.median(joints[:, 2]))
     side = max(float(np.ptp(pixels, axis=0).max()) + 2 * MARGIN * k.fx / depth, SMALLEST * k.fx / depth)
     corner = (pixels.max(axis=0) + pixels.min(axis=0)) / 2 - side / 2

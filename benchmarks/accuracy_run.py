@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -35,17 +35,20 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way of tracking. name: in tables. model, engine, hands: as for `Tracker`. raw: without the One Euro filter."""
+    """A way of tracking. name: in tables. raw: without the One Euro filter. The others as for `Tracker`."""
 
     name: str
     model: str = "auto"
+    segmentation: str = TrackerConfig().segmentation
     engine: str = "auto"
     hands: int = 2
     raw: bool = False
 
     def open(self, threads: int | None) -> Tracker:
         """Its tracker. Raises WeightsError, EngineError."""
-        config = TrackerConfig(hands=self.hands, filter=None if self.raw else TrackerConfig().filter)
+        config = TrackerConfig(hands=self.hands, segmentation=self.segmentation)
+        if self.raw:
+            config = replace(config, filter=None)
         return Tracker(self.model, self.engine, config=config, threads=threads)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from accuracy_run import Method
 from accuracy_tables import Table, number
-from filtering import FASTEST, SWING, Seen, frames, lag, look, published, variance
+from filtering import Seen, frames, lag, look, published, still_path, swing, variance
+from tqdm import tqdm
 
 from tracker.errors import TrackerError
 from tracker.tracking.one_euro import FilterConfig
@@ -25,10 +27,11 @@ def still_figures(method: Method, hands: int = HANDS, count: int = FRAMES) -> di
     """
     still: list[Seen] = []
     moving: list[Seen] = []
-    with method.open(None) as tracker:
-        for seed in range(hands):
-            still += _looked(look(tracker, frames(seed, count, lambda time: 0.0)))
-            moving += _looked(look(tracker, frames(seed, count, _swing)))
+    # What the network itself says; the filter is applied to it afterwards.
+    with replace(method, hands=1, raw=True).open(None) as tracker:
+        for seed in tqdm(range(hands), unit="hand", desc=method.name):
+            still += _looked(look(tracker, frames(seed, count, still_path)))
+            moving += _looked(look(tracker, frames(seed, count, swing)))
     if not still or not moving:
         raise TrackerError(f"{method.name} follows no hand for {count} frames: its jitter cannot be measured")
     own = float(np.sqrt(np.mean([variance(seen.joints) for seen in still])))
@@ -59,7 +62,3 @@ def _cells(way: dict[str, float]) -> list[str]:
 
 def _looked(seen: Seen | None) -> list[Seen]:
     return [] if seen is None else [seen]
-
-
-def _swing(time: float) -> float:
-    return SWING * float(np.sin(FASTEST / SWING * time))

@@ -136,6 +136,8 @@ def test_a_changed_generator_is_noticed():
     sequence = accuracy_set.frozen()[0]
     (view,) = accuracy_set.rendered(sequence, [0])
     frame = view.frame
+    sequence = replace(sequence, prints=(accuracy_set.fingerprint(frame),))
+    assert accuracy_set.differs(sequence, 0, frame) is None
     rng = np.random.default_rng(0)
     noisy = np.where(frame.depth > 0, frame.depth + rng.integers(-2, 3, frame.depth.shape), 0).astype(np.uint16)
     assert "other noise" in accuracy_set.differs(sequence, 0, replace(frame, depth=noisy))
@@ -230,7 +232,6 @@ def test_the_command_measures_draws_and_refuses_to_write_a_part(tmp_path, capsys
     assert "true hands found" in capsys.readouterr().out
     report = json.loads((tmp_path / "all.json").read_text())
     assert report["figures"]["v2v-lite"]["frames"] == 2
-    assert report["differs"] == []
     assert (tmp_path / "pictures" / "accuracy_curves.png").stat().st_size > 1000
     assert accuracy.main([*options[:6], "--write", str(page)]) == 1
     assert "not rewritten" in capsys.readouterr().err
