@@ -49,14 +49,14 @@ def frames(
 
 def crossing(time: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Each hand goes to the other's place and stays there; the left one passes 10 cm behind."""
-    x = -0.13 + 0.26 * float(np.clip((time - 0.5) / 0.9, 0, 1))
+    x = -0.13 + 0.26 * float(np.clip((time - 0.3) / 0.8, 0, 1))
     return (x, 0.08, 0.48), (-x, 0.09, 0.58)
 
 
 def touching(time: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """The hands come together until they touch, stay so for half a second, and part."""
-    way = float(np.clip((time - 0.4) / 0.5, 0, 1) - np.clip((time - 1.4) / 0.5, 0, 1))
-    x = 0.13 - 0.085 * way
+    """The hands come together until they touch, stay so for 0.4 s, and part."""
+    way = float(np.clip((time - 0.3) / 0.3, 0, 1) - np.clip((time - 1.0) / 0.3, 0, 1))
+    x = 0.13 - 0.065 * way
     return (-x, 0.08, 0.50), (x, 0.08, 0.50)
 
 

@@ -25,6 +25,7 @@ from tracker.tracking.association import continued, owners
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.sight import Expected, Place, open_sight
+from tracker.tracking.touching import divided
 from tracker.tracking.track import Track, seen
 
 FEWEST_POINTS: Final = 80
@@ -36,6 +37,10 @@ FAST: Final = 0.05
 """A hand that is further (metres) from where it was expected is searched for in the whole image, too."""
 NEAR: Final = 0.2
 """Hands whose middles are this near (metres) may be mistaken for each other."""
+HIDDEN_PATIENCE: Final = 4
+"""How many times longer than any other a hand is waited for that was lost beside another hand."""
+PARTED_NS: Final = 400_000_000
+"""For so long both sides are tried in every frame after two hands were near each other."""
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
@@ -173,14 +178,20 @@ class Tracker:
         expected = [Expected(track.cube(now, self.edge), track.predicted_joints(now)) for track in self._tracks]
         with self._timed("segment"):
             places = self._sight.follow(frame, expected)
+            masks = divided(frame, [place.mask for place in places], [one.joints for one in expected])
+            places = [replace(place, mask=mask) for place, mask in zip(places, masks)]
         candidates = []
         voting = []
         for number, (track, place) in enumerate(zip(self._tracks, places)):
             cube = _cube(place, self.edge, track.side)
             candidates.append(Candidate(cube, place.mask, track, number))
             turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
-            voting.append(track.age < self.config.side_frames or turn == 0)
-            if voting[-1] or self._is_near_another(track, now):
+            if near := self._is_near_another(track, now):
+                track.met_ns = now
+            # Hands that touch spoil each other's looks: asked for their sides they are when they have parted.
+            parted = not near and now - track.met_ns < PARTED_NS
+            voting.append(track.age < self.config.side_frames or turn == 0 or parted)
+            if voting[-1] or near:
                 candidates.append(Candidate(replace(cube, side=track.other_side), place.mask, track, number))
         looked = self._estimate(frame, candidates)
         seen_sides = [places[pair.candidate.number].side_odds for pair in looked]
@@ -202,6 +213,11 @@ class Tracker:
         """Whether another hand is so near that the two may be mistaken for each other."""
         joints = track.predicted_joints(now)
         return any(other is not track and other.distance(joints, now) < NEAR for other in self._tracks)
+
+    def _is_awaited(self, track: Track, now: int) -> bool:
+        """Whether a hand that is not seen may still come back as itself; one beside another hand may be behind it."""
+        patience = self.config.patience * (HIDDEN_PATIENCE if self._is_near_another(track, now) else 1)
+        return track.unseen_seconds(now) <= patience
 
     def _prior(self, track: Track) -> float:
         """Log odds for a right hand from the other hand: two hands are mostly one person's left and right."""
@@ -280,7 +296,7 @@ class Tracker:
         waiting = [track for track in self._tracks if track.id not in seen_now]
         for track in waiting:
             track.missed += 1
-        waiting = [t for t in waiting if t.unseen_seconds(frame.captured_ns) <= self.config.patience]
+        waiting = [track for track in waiting if self._is_awaited(track, frame.captured_ns)]
         self._tracks = ([track for track, _ in chosen] + waiting)[: self.config.hands]
         self.cubes = tuple(estimate.candidate.cube for _, estimate in chosen)
         return tuple(

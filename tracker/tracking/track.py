@@ -33,7 +33,10 @@ SEEN_SHARE = 0.3
 
 
 class Track:
-    """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame."""
+    """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame.
+
+    met_ns: capture time when it was last near another hand.
+    """
 
     def __init__(
         self, identity: int, side_vote: float, filter_config: FilterConfig | None, profile: HandProfile | None = None
@@ -44,6 +47,7 @@ class Track:
         self.side: Side = "right" if side_vote >= 0 else "left"
         self.age = 0
         self.missed = 0
+        self.met_ns = -(1 << 62)
         self.joints: NDArray[np.float32] | None = None
         self._motion = np.zeros(3)
         self._time_ns = 0
