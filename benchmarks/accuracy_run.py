@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -103,12 +104,14 @@ def follow(sources: Sequence[Source], methods: Sequence[Method], processes: int,
             tasks = [pool.submit(_follow, number, source, limit) for number, source in enumerate(sources)]
         for task in as_completed(tasks):
             yield task.result()
-    except BrokenProcessPool as error:
-        raise TrackerError("a process of the benchmark was ended from outside: try fewer --processes") from error
-    finally:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
-            child.terminate()
+            child.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise TrackerError("a process of the benchmark was ended from outside: try fewer --processes") from error
+        raise
+    pool.shutdown()
 
 
 class _Worker:
@@ -167,6 +170,15 @@ def _start(methods: tuple[Method, ...]) -> None:
     """In a process of the pool: note what to do."""
     global _methods
     _methods = methods
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process of the pool would wait for work for ever if the first one was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _follow(number: int, source: Source, limit: int | None) -> Result:
