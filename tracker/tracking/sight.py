@@ -32,6 +32,9 @@ OFF: Final = 0.06
 """Metres from the expected place from which on the cube goes to where the hand is seen."""
 OVERLAP: Final = 0.5
 """A seen hand is known if at least this share of it belongs to a known one."""
+NEW_SCORE: Final = 0.65
+NEW_AREA: Final = 0.0012
+"""What a hand needs at least that is not followed yet: of hands of held-out situations 95 % have both."""
 BLIND_FRAMES: Final = 15
 """Geometry is asked this often while the network sees no hand."""
 
@@ -127,7 +130,8 @@ class NetworkSight(Sight):
         self._blind = 0 if seen else self._blind + 1
         if self._blind % BLIND_FRAMES == 1:
             return GeometricSight().search(frame, most, cubes, masks)
-        new = [hand for hand in seen if not any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
+        new = [hand for hand in clear if not any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
         return [Place(hand.center, full_mask(image, hand), hand.side_odds) for hand in new[:most]]
 
 
