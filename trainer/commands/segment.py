@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trainer.commands.arguments import command_line, commit, positive
+from trainer.commands.arguments import add_device_argument, command_line, commit, pick_device, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=positive, default=16, help="images of a step (default: 16)")
     add("--reuse", type=positive, default=3, help="how often each rendered image is seen (default: 3)")
     add("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
+    add_device_argument(parser)
     add("--workers", type=int, default=1, help="processes that render; 0: none (default: 1)")
     add("--judge-minutes", type=float, default=10.0, help="between two looks at dev situations (default: 10)")
     add("--dev-situations", type=positive, default=60, help="to judge on (default: 60)")
@@ -61,13 +62,15 @@ def run(options: argparse.Namespace) -> int:
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
     width, height = options.size
-    fit = SegmentFit(output, SegmenterConfig(width=width, height=height), config, origin, init)
+    fit = SegmentFit(
+        output, SegmenterConfig(width=width, height=height), config, origin, init, pick_device(options.device)
+    )
     if options.resume:
         fit.resume()
     fit.run()
     if options.compare:
         # Other situations than those by which the best weights were chosen.
         fresh = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.compare :]]
-        network = judge_network(fresh, open_segmenter(fit.kept), fit.network_config)
+        network = judge_network(fresh, open_segmenter(fit.kept.cpu()), fit.network_config)
         print(table({"network": network, "geometric": judge_geometry(fresh)}))
     return 0

@@ -77,10 +77,10 @@ class _State:
 class _Pool:
     """The last images rendered; a step takes some new ones, and others by chance."""
 
-    def __init__(self, size: int, height: int, width: int) -> None:
-        self.depth = torch.zeros(size, height, width)
-        self.labels = torch.zeros(size, height, width, dtype=torch.uint8)
-        self.focal = torch.zeros(size)
+    def __init__(self, size: int, height: int, width: int, device: torch.device) -> None:
+        self.depth = torch.zeros(size, height, width, device=device)
+        self.labels = torch.zeros(size, height, width, dtype=torch.uint8, device=device)
+        self.focal = torch.zeros(size, device=device)
         self.filled = self._next = 0
 
     def add(self, depth: Tensor, labels: Tensor, focal: Tensor) -> None:
@@ -91,7 +91,7 @@ class _Pool:
             self.filled = min(self.filled + 1, len(self.focal))
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = torch.randint(self.filled, (count,), generator=generator)
+        chosen = torch.randint(self.filled, (count,), generator=generator, device=generator.device)
         return self.depth[chosen], self.labels[chosen], self.focal[chosen]
 
 
@@ -109,8 +109,10 @@ class SegmentFit:
         config: SegmentConfig,
         origin: Mapping[str, Any],
         init: Path | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.output, self.config, self.origin = output, config, origin
+        self.device = device or torch.device("cpu")
         torch.manual_seed(config.seed)
         self.kept = Segmenter(network)
         if init is not None:
@@ -118,6 +120,7 @@ class SegmentFit:
             start = load_segmenter(init)
             self.kept = Segmenter(replace(start.config, width=network.width, height=network.height))
             self.kept.load_state_dict(start.state_dict())
+        self.kept.to(self.device)
         self.network_config = self.kept.config
         layout = {"memory_format": torch.channels_last}
         self.module = copy.deepcopy(self.kept).train().to(**layout)  # type: ignore[call-overload]
@@ -130,7 +133,7 @@ class SegmentFit:
 
     def resume(self) -> None:
         """Go on from the checkpoint in the folder. Raises DataError."""
-        found = load_checkpoint(self.output, torch.device("cpu"))
+        found = load_checkpoint(self.output, self.device)
         if found.get("network") != asdict(self.network_config):
             raise DataError(f"the checkpoint in {self.output} is of another network: give another folder")
         self.module.load_state_dict(found["module"])
@@ -174,7 +177,7 @@ class SegmentFit:
         """Train until the time is over or someone interrupts; returns the figures of the last averaged weights."""
         config, state = self.config, self.state
         dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
-        pool = _Pool(config.pool, self.samples.height, self.samples.width)
+        pool = _Pool(config.pool, self.samples.height, self.samples.width, self.device)
         total = 60 * config.minutes
         shown = Progress(None, initial=state.step, enabled=True, total_minutes=config.minutes)
         with (
@@ -214,13 +217,13 @@ class SegmentFit:
 
     def _step(self, pool: _Pool) -> float:
         config, step = self.config, self.state.step
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        generator = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + step)
         depth, labels, focal = augment(*pool.draw(config.batch_size, generator), generator)
         done = min(self.state.elapsed / (60 * config.minutes), 1.0)
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
             group["lr"] = max(rate, 0.01 * config.learning_rate)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             logits = self.module(depth, focal)
         value = loss(logits.float(), labels, depth > 0)
         self.optimizer.zero_grad(set_to_none=True)
@@ -245,7 +248,7 @@ class SegmentFit:
     def _judge(self, dev: list[Any], log: EventLog, tell: Callable[[str], None]) -> Scores:
         """Judge the averaged weights, and keep them as best.safetensors if they are the best so far."""
         self.state.judged = self.state.elapsed
-        scores = judge_network(dev, open_segmenter(self.kept, "torch"), self.network_config)
+        scores = judge_network(dev, open_segmenter(copy.deepcopy(self.kept).cpu(), "torch"), self.network_config)
         if scores.hand_iou > self.state.best:
             self.state.best = scores.hand_iou
             save_segmenter(self.output / "best.safetensors", self.kept, self.card(scores))
@@ -265,10 +268,10 @@ def loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
     "V-Net", 3DV 2016) is over the whole batch, so that images without a hand count for the pixels given wrongly.
     """
     target = labels.long()
-    weight = torch.tensor(CLASS_WEIGHTS)[target] * seen
+    weight = torch.tensor(CLASS_WEIGHTS, device=logits.device)[target] * seen
     entropy = functional.cross_entropy(logits, target, reduction="none")
     share = logits.softmax(dim=1)
-    dice = torch.zeros(())
+    dice = torch.zeros((), device=logits.device)
     for side in (RIGHT, LEFT):
         given, true = share[:, side] * seen, ((target == side) & seen).float()
         dice = dice + 1 - (2 * (given * true).sum() + 1) / (given.sum() + true.sum() + 1)

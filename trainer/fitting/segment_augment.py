@@ -22,13 +22,17 @@ GROWTH = 1.2
 
 
 def augment(depth: Tensor, labels: Tensor, focal: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Varied copies of depth (B, H, W) float32 metres, labels (B, H, W) uint8 and focal (B,) float32 pixels."""
+    """Varied copies of depth (B, H, W) float32 metres, labels (B, H, W) uint8 and focal (B,) float32 pixels.
+
+    All of them and the generator are on one device.
+    """
     count, height, width = depth.shape
+    device = depth.device
 
     def draw(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
+        return low + (high - low) * torch.rand(count, generator=generator, device=device)
 
-    mirrored = torch.rand(count, generator=generator) < 0.5
+    mirrored = draw(0, 1) < 0.5
     labels = torch.where(mirrored[:, None, None], swapped(labels).flip(2), labels)
     depth = torch.where(mirrored[:, None, None], depth.flip(2), depth)
 
@@ -55,8 +59,8 @@ def swapped(labels: Tensor) -> Tensor:
 
 def _worse(depth: Tensor, generator: torch.Generator) -> Tensor:
     """Noise in proportion to the distance and single pixels without reading, in most images little of both."""
-    count = len(depth)
-    worst = torch.rand((2, count, 1, 1), generator=generator) ** 4
-    noise = torch.randn(depth.shape, generator=generator)
-    lost = torch.rand(depth.shape, generator=generator) < 0.15 * worst[1]
+    device = depth.device
+    worst = torch.rand((2, len(depth), 1, 1), generator=generator, device=device) ** 4
+    noise = torch.randn(depth.shape, generator=generator, device=device)
+    lost = torch.rand(depth.shape, generator=generator, device=device) < 0.15 * worst[1]
     return torch.where(lost, 0, depth * (1 + 0.012 * worst[0] * noise))
