@@ -61,16 +61,14 @@ def run(options: argparse.Namespace) -> int:
     )
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
-    width, height = options.size
-    fit = SegmentFit(
-        output, SegmenterConfig(width=width, height=height), config, origin, init, pick_device(options.device)
-    )
+    network = SegmenterConfig(width=options.size[0], height=options.size[1])
+    fit = SegmentFit(output, network, config, origin, init, pick_device(options.device))
     if options.resume:
         fit.resume()
     fit.run()
     if options.compare:
         # Other situations than those by which the best weights were chosen.
         fresh = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.compare :]]
-        network = judge_network(fresh, open_segmenter(fit.kept.cpu()), fit.network_config)
-        print(table({"network": network, "geometric": judge_geometry(fresh)}))
+        learned = judge_network(fresh, open_segmenter(fit.kept.cpu()), fit.network_config)
+        print(table({"network": learned, "geometric": judge_geometry(fresh)}))
     return 0
