@@ -63,6 +63,13 @@ def test_the_next_cube_is_where_the_hand_is_going():
     assert track.cube(5 * FRAME_NS, 0.26).side == "right"
 
 
+def test_a_clock_that_was_set_back_makes_no_hand_wait_for_ever():
+    track = Track(1, 3.0, None)
+    track.update(HAND, np.ones(21, np.float32), 10**13)
+    assert track.unseen_seconds(10**13 + FRAME_NS) == pytest.approx(1 / 30)
+    assert track.unseen_seconds(0) > 1000
+
+
 def test_one_odd_frame_does_not_turn_a_hand_round_but_many_do():
     track = Track(1, 4.0, FilterConfig())
     sure = track.side_confidence

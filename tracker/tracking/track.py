@@ -103,8 +103,8 @@ class Track:
         return float(np.linalg.norm(cube_center(self.predicted_joints(time_ns)) - cube_center(joints)))
 
     def unseen_seconds(self, time_ns: int) -> float:
-        """Seconds since the hand was last seen."""
-        return max((time_ns - self._time_ns) * 1e-9, 0.0)
+        """Seconds since the hand was last seen; a clock that was set back counts as well."""
+        return abs(time_ns - self._time_ns) * 1e-9
 
     def update(self, joints: NDArray[np.float32], confidence: NDArray[np.float32], time_ns: int) -> NDArray[np.float32]:
         """Take this frame's joints (21, 3) with confidence (21,); returns what to publish.
