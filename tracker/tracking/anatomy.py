@@ -132,6 +132,14 @@ def _unit(vectors: Array) -> Array:
     return vectors / np.maximum(np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True)), 1e-9)
 
 
+def _cross(a: Array, b: Array) -> Array:
+    """As np.cross for (..., 3), in a fifth of the time for few vectors."""
+    product: Array = a[..., _NEXT] * b[..., _LAST] - a[..., _LAST] * b[..., _NEXT]
+    return product
+
+
+_NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
+
 # The palm's frame: x to the thumb, y from the fingers to the wrist, z out of the back of the hand; that of
 # `tracker.simulation.hand`, of a right hand. Per finger, thumb first: the axis about which it bends, and its straight
 # direction. Knuckles lie on an arch, so the outer fingers' axes are tilted.
@@ -173,13 +181,14 @@ def limited(directions: Array, lengths: Array, side: Side) -> Array:
     turned = False
     for part in range(3):
         wanted = local[:, part + 1]
-        inwards = np.cross(hinge, before)
-        lean = np.arcsin(np.clip((wanted * hinge).sum(axis=1), -1, 1))
-        bend = np.arctan2((wanted * inwards).sum(axis=1), (wanted * before).sum(axis=1))
+        inwards = _cross(hinge, before)
+        along, up, sideways = np.einsum("nfi,fi->nf", np.stack([before, inwards, hinge]), wanted)
+        lean = np.arcsin(np.minimum(np.maximum(sideways, -1), 1))
+        bend = np.arctan2(up, along)
         # Folded back onto the bone before: by bending, for fingers bend much further that way.
         bend = np.where(bend < FOLDED, bend + 2 * np.pi, bend)
-        right_lean = np.clip(lean, _LEAST_LEAN[part], _MOST_LEAN[part])
-        right_bend = np.clip(bend, _LEAST_BEND[part], _MOST_BEND[part])
+        right_lean = np.minimum(np.maximum(lean, _LEAST_LEAN[part]), _MOST_LEAN[part])
+        right_bend = np.minimum(np.maximum(bend, _LEAST_BEND[part]), _MOST_BEND[part])
         wrong = (lean != right_lean) | (bend != right_bend)
         if wrong.any():
             if not turned:
@@ -206,5 +215,5 @@ def _palm(directions: Array, lengths: Array, side: Side) -> Array | None:
     if size < 0.005:
         return None
     x /= size
-    z = np.cross(x, y) if side == "right" else np.cross(y, x)
+    z = _cross(x, y) if side == "right" else _cross(y, x)
     return np.stack([x, y, z])
