@@ -272,7 +272,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--processes", type=int, default=cores(), metavar="N", help="sequences at a time (default: cores)"
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep rendered frames here, for the next time (1 GB)")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep rendered frames here, for the next time (300 MB)"
+    )
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures as JSON")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the best, median and worst frames into DIR")

@@ -108,6 +108,8 @@ def views(sequence: FrozenSequence, cache: Path | None, places: Sequence[int] | 
     if cache is None:
         return rendered(sequence, places)
     folder = cache / sequence.name
+    if folder.exists() and differs(sequence, 0, next(_kept(folder)).frame) is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # kept by another generator, before the set was frozen anew
     if not folder.exists():
         _keep(sequence, folder)
     return (view for number, view in enumerate(_kept(folder)) if places is None or number in places)

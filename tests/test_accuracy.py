@@ -152,11 +152,21 @@ def test_a_changed_generator_is_noticed():
 def test_cached_frames_are_those_that_were_rendered(tmp_path, monkeypatch):
     sequence = accuracy_set.frozen()[6]  # of a camera with few pixels
     monkeypatch.setattr(accuracy_set, "FRAMES", 2)
+    frames = [view.frame for view in accuracy_set.rendered(sequence)]
+    sequence = replace(sequence, prints=(accuracy_set.fingerprint(frames[0]),))
     first = list(accuracy_set.views(sequence, tmp_path))
     again = list(accuracy_set.views(sequence, tmp_path, [1]))
     assert len(first) == 2
     assert len(again) == 1
     (rendered,) = accuracy_set.rendered(sequence, [1])
+    # After the set was frozen anew, what was kept before is made again.
+    image = tmp_path / sequence.name / "depth" / "000001.png"
+    kept = image.stat().st_mtime_ns
+    anew = replace(sequence, prints=(accuracy_set.fingerprint(frames[0]) | {"readings": 0.1},))
+    assert len(list(accuracy_set.views(sequence, tmp_path))) == 2
+    assert image.stat().st_mtime_ns == kept
+    assert len(list(accuracy_set.views(anew, tmp_path))) == 2
+    assert image.stat().st_mtime_ns > kept
     for view in (first[1], again[0]):
         np.testing.assert_array_equal(view.frame.depth, rendered.frame.depth)
         np.testing.assert_array_equal(view.hidden, rendered.hidden)
