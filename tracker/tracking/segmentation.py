@@ -30,7 +30,9 @@ FEWEST: Final = 12
 LARGEST: Final = 0.13
 """Metres: pieces further than this from the middle of a hand are not of it."""
 OWN_SIDE: Final = 0.3
-"""A piece that touches a hand is another hand if it is of the other side and at least this share as large."""
+"""A piece near a hand is another hand if it is of the other side and at least this share as large."""
+CLEAR_SIDES: Final = 1.0
+"""And if its side and the hand's, -1 (left) to 1 (right), differ at least so much, of 2."""
 SAME_DEPTH: Final = 0.025
 """Metres (and 1 % of the depth) by which a pixel may differ from the coarse one whose label it takes."""
 MOST_ODDS: Final = 4.0
@@ -144,7 +146,8 @@ def _joined(
     for number in np.argsort(-size):
         best, nearest = -1, LARGEST
         for index, head in enumerate(heads):
-            other = sides[number] * sides[head] < 0 and size[number] > max(OWN_SIDE * size[head], SMALLEST)
+            differ = abs(sides[number] - sides[head]) > CLEAR_SIDES
+            other = differ and size[number] > max(OWN_SIDE * size[head], SMALLEST)
             away = float(np.linalg.norm(middle[number] - middle[head]))
             if not other and away < nearest:
                 best, nearest = index, away
