@@ -83,7 +83,6 @@ def run(options: argparse.Namespace) -> int:
     report: dict[str, Any] = {
         "set": options.set or options.camera,
         "machine": machine(),
-        "methods": {method.name: method.engine for method in methods},
         "complete": True,
         "differs": [],
     }
@@ -91,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
         from accuracy_still import still_figures, still_tables
 
         measured = {method.name: still_figures(method) for method in methods}
+        report["methods"] = {name: each["engine"] for name, each in measured.items()}
         _tell(options, report, measured, still_tables(measured))
         return 0
     sources = _sources(options)

@@ -57,7 +57,7 @@ def judge(observations: Sequence[Observation]) -> list[Judged]:
     for seen in observations:
         counted = tally([seen])
         missed, false = int((~counted.found).sum()), int(counted.false[0])
-        skeletons = [hand.joints for hand in (*seen.truth, *seen.hands)]
+        skeletons = [*(known.joints for known in seen.truth), *(hand.joints for hand in seen.hands)]
         if len(seen.truth) and not missed and not false:
             worst = int(np.argmax(np.nanmean(counted.error, axis=1)))
             skeletons = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -82,7 +82,9 @@ class Result:
     differs: str | None
 
 
-def follow(sources: Sequence[Source], methods: Sequence[Method], processes: int, limit: int | None) -> Iterator[Result]:
+def follow(
+    sources: Sequence[Source], methods: Sequence[Method], processes: int, limit: int | None
+) -> Generator[Result, None, None]:
     """Track every source with every method, in any order. limit: frames of a source, None: all.
 
     Raises TrackerError. Closing the iterator ends the processes.

@@ -32,6 +32,7 @@ def still_figures(method: Method, hands: int = HANDS, count: int = FRAMES) -> di
         for seed in tqdm(range(hands), unit="hand", desc=method.name):
             still += _looked(look(tracker, frames(seed, count, still_path)))
             moving += _looked(look(tracker, frames(seed, count, swing)))
+        engine = f"{tracker.engine.name} on {tracker.engine.device}"
     if not still or not moving:
         raise TrackerError(f"{method.name} follows no hand for {count} frames: its jitter cannot be measured")
     own = float(np.sqrt(np.mean([variance(seen.joints) for seen in still])))
@@ -40,7 +41,7 @@ def still_figures(method: Method, hands: int = HANDS, count: int = FRAMES) -> di
         jitter = float(np.sqrt(np.mean([variance(published(seen, config)) for seen in still])))
         late = float(np.mean([lag(seen.joints, published(seen, config), seen.time_ns) for seen in moving]))
         ways[name] = {"jitter_mm": 1e3 * jitter, "lag_ms": 1e3 * late}
-    return {"hands": hands, "still": len(still), "moving": len(moving), "ways": ways}
+    return {"engine": engine, "hands": hands, "still": len(still), "moving": len(moving), "ways": ways}
 
 
 def still_tables(methods: dict[str, dict[str, Any]]) -> list[Table]:
