@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAP = 2.0
-"""Metres a second beyond which a joint, or the hand, is taken as it is."""
+LEAP, JOINT_LEAP = 2.0, 1.0
+"""Metres a second beyond which the hand's middle, or a joint against it, is taken as it is."""
+NEW_POSE = 0.4
+"""And metres a second, RMS over all joints against the middle, beyond which all of them are: frames are missing, or
+far apart."""
 WHOLE_HAND = 3.0
 """How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
 STILL_HAND, STILL_JOINT = 0.04, 0.10
@@ -64,7 +67,10 @@ class OneEuro:
         slow[-1], beta[-1] = STILL_HAND, WHOLE_HAND * self.config.beta
         share = _share(self.config.min_cutoff + beta * speed**2 / (speed + slow), elapsed)
         # A leap is not noise; the smoothed speed would notice it only some frames later.
-        leap = np.linalg.norm(change, axis=1, keepdims=True) > LEAP * elapsed
+        step = np.linalg.norm(change, axis=1, keepdims=True) / elapsed
+        leap = step > JOINT_LEAP
+        leap[-1] = step[-1] > LEAP
+        leap[:-1] |= np.sqrt((step[:-1] ** 2).mean()) > NEW_POSE
         self._value = self._value + np.where(leap, 1.0, share) * change
         return (self._value[:-1] + self._value[-1]).astype(np.float32)
 
