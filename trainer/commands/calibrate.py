@@ -1,0 +1,101 @@
+"""`python -m trainer calibrate`: make the confidence of weights mean something in the whole tracker."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.commands.arguments import command_line, commit, positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tracker.hand_tracker import Tracker
+
+FIRST_SEED = 801_000_000
+"""Of the situations that are tracked here: neither training nor the test set draws them."""
+NEAR = 0.1
+"""Metres, mean over the joints: what is published within it of a true hand is that hand."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `calibrate`."""
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a weights file of `fit`")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write them (default: WEIGHTS itself)")
+    parser.add_argument("--sequences", type=positive, default=80, help="situations to track (default: 80)")
+    parser.add_argument("--frames", type=positive, default=12, help="of each (default: 12)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`python -m trainer calibrate WEIGHTS`."""
+    from dataclasses import replace
+
+    import numpy as np
+    from scipy.special import expit, logit
+    from tqdm import tqdm
+
+    from tracker.errors import DataError
+    from tracker.hand_tracker import Tracker
+    from tracker.network.hand_network import HandNetwork
+    from tracker.network.weights import load_weights, save_weights
+    from trainer.judging.evaluate import calibration_error, fit_confidence
+
+    network = load_weights(options.weights)
+    if options.sequences < 2:
+        raise DataError("--sequences must be at least 2: one half is fitted, the other judged")
+    slope, offset = network.config.calibration
+    found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
+    with Tracker(str(options.weights)) as tracker:
+        for number in tqdm(range(options.sequences), unit="sequence", disable=None):
+            found[number % 2] += _tracked(tracker, FIRST_SEED + number, options.frames)
+    if not all(found):
+        raise DataError("these weights find no hands, so that there is nothing to calibrate: train longer")
+    (fit_p, fit_mm), (held_p, held_mm) = (tuple(map(np.concatenate, zip(*half))) for half in found)
+
+    def raw(p: NDArray[np.floating]) -> NDArray[np.floating]:
+        """What the network said before it was calibrated."""
+        return expit((logit(np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6)) - offset) / slope)
+
+    new = fit_confidence(raw(fit_p), fit_mm)
+    before = calibration_error(held_p, held_mm)
+    after = calibration_error(expit(new[0] * logit(np.clip(raw(held_p), 1e-4, 1 - 1e-4)) + new[1]), held_mm)
+    better = HandNetwork(replace(network.config, calibration=new))
+    better.v2v.load_state_dict(network.v2v.state_dict())
+    card_file = options.weights.with_suffix(".json")
+    card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
+    card["confidence"] = {
+        "command": command_line(),
+        "commit": commit(),
+        "fitted_on": f"published joints of every other of {options.sequences} situations of {options.frames} frames, "
+        f"seeds from {FIRST_SEED}; judged on the rest",
+        "calibration_error_before": round(before, 4),
+        "calibration_error": round(after, 4),
+    }
+    card.pop("config", None)
+    target = options.output or options.weights
+    save_weights(target, better, card)
+    print(f"calibration error of published joints {before:.3f} -> {after:.3f} (held out); written to {target}")
+    return 0
+
+
+def _tracked(tracker: Tracker, seed: int, frames: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+    """Confidence and error in mm of the joints (21,) of each published hand of a situation."""
+    import numpy as np
+
+    from tracker.simulation.situations import FRAMES_PER_SECOND, Situation
+
+    tracker.reset()
+    situation = Situation(seed)
+    for number in range(frames):
+        frame = situation.shot(1 + number / FRAMES_PER_SECOND).frame
+        hands = tracker.track(frame).hands
+        for known in frame.truth or ():
+            errors = [np.linalg.norm(hand.joints - known.joints, axis=1) for hand in hands]
+            means = [float(error.mean()) for error in errors]
+            if means and min(means) < NEAR:
+                best = int(np.argmin(means))
+                yield hands[best].joint_confidence, 1000 * errors[best]
