@@ -252,14 +252,23 @@ def test_geometry_stands_in_where_the_network_is_blind() -> None:
     assert seen.side_odds == 0
 
 
-def test_a_search_leaves_out_hands_that_are_known() -> None:
+def test_a_search_finds_a_further_hand_once_it_was_seen_twice() -> None:
     picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(0.15, 0, 0.6, 0.05, LEFT)
     sight = NetworkSight(picture.network, SIZE)
-    frame = picture.frame
-    known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
-    found = sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask])
-    assert [place.side_odds < 0 for place in found] == [True]
+    for number in range(2):
+        frame = picture.frame
+        known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
+        found = sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask])
+        assert len(found) == number
+    assert found[0].side_odds < 0
     assert found[0].center == pytest.approx((0.15, 0, 0.61), abs=0.02)
+    assert len(NetworkSight(picture.network, SIZE).search(frame, 2, [], [])) == 2
+
+
+def test_nobody_has_two_right_hands() -> None:
+    picture = Picture().disc(-0.1, 0, 0.6, 0.05, RIGHT).disc(0.1, 0, 0.6, 0.03, RIGHT).disc(0.25, 0, 0.6, 0.03, LEFT)
+    found = NetworkSight(picture.network, SIZE).search(picture.frame, 3, [], [])
+    assert [round(float(place.center[0]), 1) for place in found] == [-0.1, pytest.approx(0.25, abs=0.06)]
 
 
 def test_ways_to_see_are_opened_by_name(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate")
     run.add_argument(
         "--segmentation",
-        default="geometric",
+        default="network",
         help="what tells hands from the rest of the image: network | geometric | FILE.safetensors "
         "(default: %(default)s)",
     )

@@ -69,7 +69,7 @@ class TrackerConfig:
     search_every: int = 5
     filter: FilterConfig | None = field(default_factory=FilterConfig)
     profile: HandProfile | None = None
-    segmentation: str = "geometric"
+    segmentation: str = "network"
 
     def __post_init__(self) -> None:
         if not 1 <= self.hands <= 4:

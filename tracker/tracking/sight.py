@@ -35,6 +35,12 @@ OVERLAP: Final = 0.5
 NEW_SCORE: Final = 0.65
 NEW_AREA: Final = 0.0012
 """What a hand needs at least that is not followed yet: of hands of held-out situations 95 % have both."""
+ONE_PERSON: Final = 0.35
+"""Metres within which a second hand of the same side is not believed: nobody has two right hands."""
+CLEAR_ODDS: Final = 1.0
+"""Log odds from which a side is clear."""
+AGAIN: Final = 0.1
+"""A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
 BLIND_FRAMES: Final = 15
 """Geometry is asked this often while the network sees no hand."""
 
@@ -100,10 +106,13 @@ class NetworkSight(Sight):
         self._network, self._config = network, config
         self._blind = 0
         self._frame: DepthFrame | None = None
+        self._before: list[SegmentedHand] = []
+        self._seen: tuple[Segmented, list[SegmentedHand]] | None = None
 
     def _look(self, frame: DepthFrame) -> tuple[Segmented, list[SegmentedHand]]:
         """What is seen in a frame; the network runs once for each."""
-        if self._frame is not frame:
+        if self._seen is None or self._frame is not frame:
+            self._before = self._seen[1] if self._seen else []
             self._frame = frame
             image = segment(frame, self._network, self._config)
             self._seen = image, hands_in(image)
@@ -132,6 +141,9 @@ class NetworkSight(Sight):
             return GeometricSight().search(frame, most, cubes, masks)
         clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
         new = [hand for hand in clear if not any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
+        if cubes:
+            new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
         return [Place(hand.center, full_mask(image, hand), hand.side_odds) for hand in new[:most]]
 
 
@@ -147,6 +159,16 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
 
 def _isolated(frame: DepthFrame, hand: Expected) -> Place:
     return Place(np.asarray(hand.cube.center), isolate(frame, hand.cube, hand.joints), 0.0)
+
+
+def _apart(one: SegmentedHand, other: SegmentedHand) -> float:
+    return float(np.linalg.norm(one.center - other.center))
+
+
+def _surpasses(one: SegmentedHand, other: SegmentedHand) -> bool:
+    """Whether the first is so clearly the person's hand of that side that the second cannot be."""
+    same = one.side_odds * other.side_odds > 0 and min(abs(one.side_odds), abs(other.side_odds)) > CLEAR_ODDS
+    return same and one.area * one.score > 2 * other.area * other.score and _apart(one, other) < ONE_PERSON
 
 
 def _covered(image: Segmented, hand: SegmentedHand, mask: NDArray[np.bool_]) -> float:
