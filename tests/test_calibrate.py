@@ -13,7 +13,7 @@ from trainer.cli import main
 def test_only_the_confidence_changes(tmp_path, capsys):
     shipped = shipped_weights()["v2v-lite"]
     out = tmp_path / "better.safetensors"
-    assert main(["calibrate", str(shipped), "--output", str(out), "--sequences", "4", "--frames", "2"]) == 0
+    assert main(["calibrate", str(shipped), "--output", str(out), "--sequences", "8", "--frames", "3"]) == 0
     assert "held out" in capsys.readouterr().out
     before, after = load_weights(shipped), load_weights(out)
     assert before.config.calibration != after.config.calibration
