@@ -18,8 +18,8 @@ from tracker.simulation.situations import Shot, Situation
 from tracker.simulation.stage import KINDS
 
 WIDTH, HEIGHT = 240, 180
-TINTS = np.array([[0, 0, 0], [0, 0, 90], [90, 0, 0], [0, 60, 0]])
-"""Blue, green, red added for what the pixels are."""
+TINTS = np.array([[1.0, 1.0, 1.0], [0.4, 0.4, 1.0], [1.0, 0.5, 0.4], [0.5, 0.9, 0.5]])
+"""Blue, green, red that grey is multiplied by for what the pixels are."""
 
 
 def picture(shot: Shot, title: str) -> NDArray[np.uint8]:
@@ -28,7 +28,7 @@ def picture(shot: Shot, title: str) -> NDArray[np.uint8]:
     seen = metres[metres > 0]
     near, far = np.percentile(seen, (1, 97)) if len(seen) else (0.0, 1.0)
     grey = np.where(metres > 0, 255 - 215 * np.clip((metres - near) / max(far - near, 1e-3), 0, 1), 0)
-    tinted = np.clip(grey[:, :, None] + TINTS[shot.labels], 0, 255).astype(np.uint8)
+    tinted = (grey[:, :, None] * TINTS[shot.labels]).astype(np.uint8)
     scale = min(WIDTH / k.width, HEIGHT / k.height)
     small = cv2.resize(tinted, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     tile = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the first")
     parser.add_argument("--columns", type=int, default=6)
     options = parser.parse_args()
+    if options.columns < 1 or options.seed < 0 or options.output.suffix != ".png":
+        parser.error("--columns must be from 1 up, --seed from 0 up, and --output must end in .png")
     rows = []
     for row, kind in enumerate(KINDS):
         situations = [Situation(options.seed + 1000 * row + column, kind) for column in range(options.columns)]

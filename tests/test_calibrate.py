@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import torch
 
@@ -26,5 +27,11 @@ def test_only_the_confidence_changes(tmp_path, capsys):
 def test_mistakes_are_told(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "none.safetensors")]) == 1
     assert "no weights file" in capsys.readouterr().err
+    assert main(["calibrate", "v2v-lite"]) == 1
+    assert "--output" in capsys.readouterr().err
+    shutil.copy(shipped_weights()["v2v-lite"], tmp_path / "a.safetensors")
+    (tmp_path / "a.json").write_text("{")
+    assert main(["calibrate", str(tmp_path / "a.safetensors")]) == 1
+    assert "a.json cannot be read" in capsys.readouterr().err
     assert main(["calibrate", str(shipped_weights()["v2v-lite"]), "--sequences", "1"]) == 1
     assert "at least 2" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pytest
 from tracker.errors import DataError
 from tracker.hand.cube import cube_center
 from tracker.simulation.arms import palm_rotation, reach
-from tracker.simulation.cameras import CAMERAS
-from tracker.simulation.situations import ARM, LEFT, RIGHT, Situation
+from tracker.simulation.cameras import CAMERAS, scaled
+from tracker.simulation.situations import ARM, LEFT, RIGHT, Drawn, Situation, draw
 from tracker.simulation.stage import KINDS
 from trainer.data.scenes import SceneSamples
 
@@ -112,5 +112,24 @@ def test_cut_out_samples_hold_their_hands():
 
 
 def test_training_never_sees_the_test_set():
-    with pytest.raises(DataError, match="test set"):
-        SceneSamples(10, seed=900)
+    for seed in (800, 850, 900):
+        with pytest.raises(DataError, match="judged by"):
+            SceneSamples(10, seed=seed)
+
+
+def test_nothing_shows_through_dark_clothes_and_hair():
+    hidden = 0
+    for seed in range(3000, 3040):
+        situation = Situation(seed)
+        if not situation.shows_body:
+            continue
+        k = scaled(situation.camera, 0.25).intrinsics
+        background = situation.background(k)
+        drawn = draw(situation.at(2.0)[0], k, background)
+        alone = draw(situation.at(2.0)[0], k, Drawn(0 * background.depth, background.labels, 0 * background.dull))
+        behind = background.dull & (alone.depth > background.depth + 0.02)
+        hidden += int(behind.sum())
+        assert (drawn.labels[behind] == 0).all()
+        assert (drawn.lit[behind] == 0).all()
+        np.testing.assert_array_equal(drawn.depth[behind], background.depth[behind])
+    assert hidden > 0

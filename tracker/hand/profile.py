@@ -80,7 +80,7 @@ class HandProfile:
 def read_profile(path: Path) -> HandProfile:
     """Read a profile file; raises ProfileError that names the file and the mend."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ProfileError(f"the hand profile {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
@@ -104,6 +104,10 @@ def write_profile(path: Path, profile: HandProfile) -> None:
 def _from_json(content: object) -> HandProfile:
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ProfileError(f'it must be a JSON object with "version": {VERSION}')
+    if unknown := set(content) - {"version", "hand_length", "bone_lengths"}:
+        raise ProfileError(
+            f'it has {min(unknown)!r}, which no profile has: want "version", "hand_length", "bone_lengths"'
+        )
     length, bones = content.get("hand_length"), content.get("bone_lengths")
     if length is not None and not _is_number(length):
         raise ProfileError(f'"hand_length" must be a number of metres, is {length!r}')

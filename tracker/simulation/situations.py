@@ -68,6 +68,24 @@ class Part:
     label: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A window of a scene.
+
+    depth: (h, w) float32 metres, 0 where there is nothing. labels: (h, w) uint8. dull: (h, w) bool, what swallows the
+    camera's light.
+    """
+
+    depth: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    dull: NDArray[np.bool_]
+
+    @property
+    def lit(self) -> NDArray[np.float32]:
+        """The depth of what the camera can see."""
+        return np.where(self.dull, np.float32(0), self.depth)
+
+
 class Situation:
     """What one camera sees of one person who does one kind of thing.
 
@@ -89,7 +107,7 @@ class Situation:
         # Where short sleeves end, as a share of the upper arm; None: without sleeves.
         self._short = float(rng.uniform(0.25, 0.65)) if rng.random() < 0.8 else None
         self._room_seed = int(rng.integers(2**31))
-        self._background: tuple[Intrinsics, NDArray[np.float32]] | None = None
+        self._background: tuple[Intrinsics, Drawn] | None = None
 
     @cached_property
     def still(self) -> tuple[Mesh, ...]:
@@ -101,12 +119,12 @@ class Situation:
             around = [Mesh(body.vertices, body.faces[dull], closed=False), bright, *around]
         return tuple(_clear_of_camera(mesh) for mesh in around)
 
-    def background(self, k: Intrinsics, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
-        """True depth of a window without the arms, (h, w) float32 metres, 0 where there is nothing or no light."""
+    def background(self, k: Intrinsics, rows: slice = slice(None), columns: slice = slice(None)) -> Drawn:
+        """A window without the arms."""
         height, width = len(range(*rows.indices(k.height))), len(range(*columns.indices(k.width)))
         number = np.zeros((height, width), np.uint8)
         depth = render(self.still, k, rows, columns, number)
-        return np.where(number == 1, np.float32(0), depth) if self.shows_body else depth
+        return Drawn(depth, np.full(depth.shape, ELSE, np.uint8), (number == 1) & self.shows_body)
 
     @property
     def shows_body(self) -> bool:
@@ -120,12 +138,12 @@ class Situation:
         parts, hands = self.at(time)
         if self._background is None or self._background[0] != k:
             self._background = k, self.background(k)
-        depth, labels = draw(parts, k, self._background[1])
+        drawn = draw(parts, k, self._background[1])
         number = round(time * FRAMES_PER_SECOND)
-        counts = sense(camera, depth, np.random.default_rng([self.seed, 42, number]))
+        counts = sense(camera, drawn.lit, np.random.default_rng([self.seed, 42, number]))
         truth, hidden, partial = [], [], []
         for hand in hands:
-            behind, outside = _hidden(hand, depth, k)
+            behind, outside = _hidden(hand, drawn.depth, k)
             in_range = camera.near < np.median(hand.joints[:, 2]) < camera.far
             if in_range and outside.mean() <= 1 - INSIDE and (behind | outside).mean() <= 1 - SEEN:
                 truth.append(hand)
@@ -134,7 +152,7 @@ class Situation:
                 partial.append(hand)
         captured = round(time * 1e9)
         frame = DepthFrame(counts, camera.depth_scale, k, number, captured, captured, tuple(truth))
-        return Shot(frame, labels, tuple(hidden), tuple(partial))
+        return Shot(frame, drawn.labels, tuple(hidden), tuple(partial))
 
     def at(self, time: float) -> tuple[list[Part], tuple[HandTruth, ...]]:
         """The arms at a time in seconds, camera frame, and the joints of their hands."""
@@ -197,16 +215,20 @@ class Situation:
 def draw(
     parts: Sequence[Part],
     intrinsics: Intrinsics,
-    background: NDArray[np.float32],
+    background: Drawn,
     rows: slice = slice(None),
     columns: slice = slice(None),
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """True depth (h, w) float32 metres and labels (h, w) uint8 of a window: the parts before a background (h, w)."""
-    number = np.zeros(background.shape, np.uint8)
+) -> Drawn:
+    """A window of the parts before a background."""
+    number = np.zeros(background.depth.shape, np.uint8)
     depth = render([part.mesh for part in parts], intrinsics, rows, columns, number)
-    before = (depth > 0) & ((background == 0) | (depth < background))
+    before = (depth > 0) & ((background.depth == 0) | (depth < background.depth))
     labels = np.array([ELSE, *(part.label for part in parts)], np.uint8)[number]
-    return np.where(before, depth, background), np.where(before, labels, np.uint8(ELSE))
+    return Drawn(
+        np.where(before, depth, background.depth),
+        np.where(before, labels, background.labels),
+        background.dull & ~before,
+    )
 
 
 def _clear_of_camera(mesh: Mesh) -> Mesh:

@@ -48,6 +48,8 @@ def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, 
     from trainer.data.synthetic import SyntheticSamples
 
     if name in STREAMS:
+        if seed < 0:
+            raise DataError(f"--seed must be 0 or above, is {seed}")
         return {"synthetic": SyntheticSamples, "scenes": SceneSamples}[name](count, seed, views=views)
     if Path(name).is_dir():
         return PackedSamples(Path(name))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer.commands.arguments import command_line, commit, positive
 
@@ -24,8 +25,8 @@ NEAR = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `calibrate`."""
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a weights file of `fit`")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write them (default: WEIGHTS itself)")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file of `fit`, or the name of shipped ones")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write them (default: the file itself)")
     parser.add_argument("--sequences", type=positive, default=80, help="situations to track (default: 80)")
     parser.add_argument("--frames", type=positive, default=12, help="of each (default: 12)")
 
@@ -41,19 +42,27 @@ def run(options: argparse.Namespace) -> int:
     from tracker.errors import DataError
     from tracker.hand_tracker import Tracker
     from tracker.network.hand_network import HandNetwork
-    from tracker.network.weights import load_weights, save_weights
+    from tracker.network.weights import find_weights, load_weights, save_weights, shipped_weights
     from trainer.judging.evaluate import calibration_error, fit_confidence
 
-    network = load_weights(options.weights)
+    shipped = options.weights in shipped_weights()
+    if shipped and options.output is None:
+        raise DataError("shipped weights are not changed in place: give --output FILE")
     if options.sequences < 2:
         raise DataError("--sequences must be at least 2: one half is fitted, the other judged")
+    path = find_weights(options.weights)
+    network = load_weights(path)
+    card = _card(path.with_suffix(".json"))
+    target = options.output or path
+    if target.suffix != ".safetensors" or not os.access(target.parent, os.W_OK):
+        raise DataError(f"{target} cannot be written: give a file *.safetensors in a folder that can")
     slope, offset = network.config.calibration
     found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
-    with Tracker(str(options.weights)) as tracker:
+    with Tracker(str(path)) as tracker:
         for number in tqdm(range(options.sequences), unit="sequence", disable=None):
             found[number % 2] += _tracked(tracker, FIRST_SEED + number, options.frames)
     if not all(found):
-        raise DataError("these weights find no hands, so that there is nothing to calibrate: train longer")
+        raise DataError("no hands were found in one half of the situations: take more --sequences, or train longer")
     (fit_p, fit_mm), (held_p, held_mm) = (tuple(map(np.concatenate, zip(*half))) for half in found)
 
     def raw(p: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -65,8 +74,6 @@ def run(options: argparse.Namespace) -> int:
     after = calibration_error(expit(new[0] * logit(np.clip(raw(held_p), 1e-4, 1 - 1e-4)) + new[1]), held_mm)
     better = HandNetwork(replace(network.config, calibration=new))
     better.v2v.load_state_dict(network.v2v.state_dict())
-    card_file = options.weights.with_suffix(".json")
-    card = json.loads(card_file.read_text(encoding="utf-8")) if card_file.is_file() else {}
     card["confidence"] = {
         "command": command_line(),
         "commit": commit(),
@@ -75,11 +82,20 @@ def run(options: argparse.Namespace) -> int:
         "calibration_error_before": round(before, 4),
         "calibration_error": round(after, 4),
     }
-    card.pop("config", None)
-    target = options.output or options.weights
     save_weights(target, better, card)
     print(f"calibration error of published joints {before:.3f} -> {after:.3f} (held out); written to {target}")
     return 0
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """What is known of the weights, without their network's description, which is written anew."""
+    from tracker.errors import DataError
+
+    try:
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"the card {path} cannot be read ({error}): mend it, or move it away") from error
+    return {key: value for key, value in card.items() if key != "config"} if isinstance(card, dict) else {}
 
 
 def _tracked(tracker: Tracker, seed: int, frames: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="WEIGHTS ... DATA",
         help="one or more .safetensors files or names of shipped weights, then the data: an HDF5 file, a packed "
-        "folder, or `synthetic`",
+        "folder, `synthetic` or `scenes`",
     )
     parser.add_argument("--predictions", nargs="+", type=Path, metavar="FILE", help="text files, a line a frame")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="the text file that --predictions are judged by")
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--names", nargs="+", metavar="NAME", help="what to call the methods (default: file names)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write curves.png, joints.png and figures.json")
-    parser.add_argument("--samples", type=positive, default=1000, help="samples of `synthetic`")
-    parser.add_argument("--seed", type=int, default=1, help="seed of `synthetic`; training uses even ones")
+    parser.add_argument("--samples", type=positive, default=1000, help="samples of a stream")
+    parser.add_argument("--seed", type=int, default=1, help="seed of a stream; training uses even ones")
     add_device_argument(parser)
     add_data_arguments(parser)
     parser.set_defaults(usage_error=parser.error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `inspect`."""
-    parser.add_argument("data", help="a data file as `fit` takes it, or `synthetic`")
+    parser.add_argument("data", help="a data file as `fit` takes it, `synthetic` or `scenes`")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--samples", type=int, nargs="+", metavar="I", help="numbers of the samples to show, from 0")
     which.add_argument("--count", type=positive, default=4, help="how many to show, spread over the file (default: 4)")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="show the joints that these weights find: a file, or a name of shipped ones")
     parser.add_argument("--most", type=positive, default=1000, help="samples that figures are taken of (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of `synthetic`, and of which samples figures are taken")
+    parser.add_argument("--seed", type=int, default=0, help="of a stream, and of which samples figures are taken")
     add_data_arguments(parser)
 
 

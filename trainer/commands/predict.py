@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `predict`."""
     parser.add_argument("weights", help="a .safetensors file or the name of shipped weights")
-    parser.add_argument("data", help="an HDF5 file, a packed folder, or `synthetic`")
+    parser.add_argument("data", help="an HDF5 file, a packed folder, `synthetic` or `scenes`")
     parser.add_argument("output", type=Path, metavar="OUT.txt", help="text file to write, a line a sample")
     parser.add_argument(
         "--truth", type=Path, metavar="FILE", help="write the true joints to this file, in the same way"
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the y of the data points up, as in NYU's and MSRA's own coordinates; it is written pointing down",
     )
     parser.add_argument("--names-column", action="store_true", help="begin each line with the name of its frame")
-    parser.add_argument("--samples", type=positive, default=1000, help="samples of `synthetic`")
-    parser.add_argument("--seed", type=int, default=1, help="seed of `synthetic`; training uses even ones")
+    parser.add_argument("--samples", type=positive, default=1000, help="samples of a stream")
+    parser.add_argument("--seed", type=int, default=1, help="seed of a stream; training uses even ones")
     add_device_argument(parser)
     add_data_arguments(parser)
     parser.set_defaults(usage_error=parser.error)

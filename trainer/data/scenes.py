@@ -25,6 +25,8 @@ SHOTS: Final = 8
 """Samples of one situation, one after another: setting it up costs as much as two of them."""
 FIRST_SITUATION: Final = 1_000_000
 """Situations of seed s begin at s times this."""
+RESERVED: Final = range(800_000_000, TEST_SEEDS.start + 100_000_000)
+"""Situations that training leaves to judging, calibration and the frozen test set."""
 FEWEST_POINTS: Final = 150
 LEAST_INSIDE: Final = 0.4
 """Share of the joints that must be inside the image."""
@@ -37,7 +39,7 @@ class SceneSamples(SyntheticSamples):
 
     plain: share that are hands turned anyhow without a person, as in `SyntheticSamples`: no pose should be new.
     others: share of cubes that hold no hand. views: how often each comes, one after another.
-    Raises DataError for the seed of the frozen test set.
+    Raises DataError for a seed whose situations others need: the frozen test set, and what judges and calibrates.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class SceneSamples(SyntheticSamples):
         views: int = 1,
         plain: float = 0.2,
     ) -> None:
-        if seed == TEST_SEEDS.start // FIRST_SITUATION:
-            raise DataError(f"seed {seed} is that of the frozen test set: take another for training")
+        if FIRST_SITUATION * seed in RESERVED:
+            raise DataError(
+                f"scenes of seed {seed} (twice the --seed of fit) may be those that networks are judged by: take a "
+                f"seed below {RESERVED.start // FIRST_SITUATION} or from {RESERVED.stop // FIRST_SITUATION} up"
+            )
         super().__init__(count, seed, edge, others, views)
         self.plain = plain
 
@@ -159,11 +164,11 @@ def _window(
 ) -> tuple[DepthFrame, NDArray[np.uint8]]:
     """A window of the image as a frame of its own, and the labels of its pixels."""
     k = camera.intrinsics
-    depth, labels = draw(parts, k, situation.background(k, rows, columns), rows, columns)
-    counts = sense(camera, depth, rng)
-    height, width = depth.shape
+    drawn = draw(parts, k, situation.background(k, rows, columns), rows, columns)
+    counts = sense(camera, drawn.lit, rng)
+    height, width = counts.shape
     window = Intrinsics(width, height, k.fx, k.fy, k.cx - columns.start, k.cy - rows.start)
-    return DepthFrame(counts, camera.depth_scale, window, 0, 0, 0), labels
+    return DepthFrame(counts, camera.depth_scale, window, 0, 0, 0), drawn.labels
 
 
 def _mask(
