@@ -27,7 +27,7 @@ import accuracy_real
 import accuracy_set
 from accuracy_figures import figures
 from accuracy_run import Method, Result, Source, View, cores, follow
-from accuracy_tables import Table, real_tables, replace_region, show, synthetic_tables
+from accuracy_tables import Table, check_region, real_tables, replace_region, show, synthetic_tables
 from accuracy_tally import Observation, tally
 from machine import machine
 from tqdm import tqdm
@@ -65,8 +65,18 @@ def _complaint(options: argparse.Namespace) -> str | None:
     for name in ("frames", "sequences", "processes"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             return f"--{name} must be at least 1, is {getattr(options, name)}"
+    if not 1 <= options.hands <= 4:
+        return f"--hands must be from 1 to 4, is {options.hands}"
+    part = options.frames is not None or options.sequences is not None
+    unusual = options.raw or options.hands != 2
+    if options.set == "still" and (part or unusual):
+        return "--set still always measures the same: leave --frames, --sequences, --raw and --hands out"
     if options.write and not options.set:
         return "--write needs --set: only the tables of a set are kept in documents"
+    if options.write and part:
+        return "--write keeps the figures of whole sets only: leave --frames and --sequences out"
+    if options.write and unusual:
+        return "--write keeps the figures of two filtered hands, as users get them: leave --raw and --hands out"
     if not options.pictures:
         return None
     if options.set not in ("synthetic", "real"):
@@ -80,6 +90,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
 def run(options: argparse.Namespace) -> int:
     """Measure and report; returns the exit status. Raises TrackerError."""
     methods = _methods(options)
+    if options.write:
+        check_region(options.write, options.set)
     report: dict[str, Any] = {
         "set": options.set or options.camera,
         "machine": machine(),
@@ -90,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         from accuracy_still import still_figures, still_tables
 
         measured = {method.name: still_figures(method) for method in methods}
-        report["methods"] = {name: each["engine"] for name, each in measured.items()}
+        report["methods"] = {each.name: each.described(measured[each.name]["engine"]) for each in methods}
         _tell(options, report, measured, still_tables(measured))
         return 0
     sources = _sources(options)
@@ -98,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     if not results:
         return STOPPED
     report |= {
-        "methods": results[0].engines,
+        "methods": {each.name: each.described(results[0].engines[each.name]) for each in methods},
         "sequences": len(results),
         "complete": whole and options.frames is None and options.sequences is None,
         "differs": [result.differs for result in results if result.differs],
@@ -117,7 +129,7 @@ def _tell(
     pictures: Sequence[Path] = (),
 ) -> None:
     """Print, and write what was asked for. Raises DataError."""
-    about = [report["machine"], "; ".join(f"{name}: {what}" for name, what in report["methods"].items())]
+    about = [report["machine"], "\n".join(f"- {name}: {what}" for name, what in report["methods"].items())]
     differs = report["differs"]
     print(*about, sep="\n")
     if differs:

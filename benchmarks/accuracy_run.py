@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from accuracy_tally import Observation
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.errors import TrackerError
+from tracker.network.weights import find_weights
 from trainer.interrupts import interrupts_ignored
 
 
@@ -44,6 +46,12 @@ class Method:
     engine: str = "auto"
     hands: int = 2
     raw: bool = False
+
+    def described(self, engine: str) -> str:
+        """What a table's column stands for. engine: what it ran on."""
+        parts = [f"model {find_weights(self.model).stem}", f"segmentation {Path(self.segmentation).stem}"]
+        parts += [f"{self.hands} hand{'s' * (self.hands > 1)} at most"] if self.hands != 2 else []
+        return ", ".join([*parts, "unfiltered" if self.raw else "filtered", engine])
 
     def open(self, threads: int | None) -> Tracker:
         """Its tracker. Raises WeightsError, EngineError."""

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from accuracy_run import Method
 from accuracy_tables import Table, number
-from filtering import Seen, frames, lag, look, published, still_path, swing, variance
-from tqdm import tqdm
+from filtering import lag, published, variance, watch
 
-from tracker.errors import TrackerError
 from tracker.tracking.one_euro import FilterConfig
 
 HANDS = 8
@@ -25,16 +23,10 @@ def still_figures(method: Method, hands: int = HANDS, count: int = FRAMES) -> di
 
     hands: identities and poses. count: frames of each. Raises TrackerError, also where no hand is held on to.
     """
-    still: list[Seen] = []
-    moving: list[Seen] = []
     # What the network itself says; the filter is applied to it afterwards.
     with replace(method, hands=1, raw=True).open(None) as tracker:
-        for seed in tqdm(range(hands), unit="hand", desc=method.name):
-            still += _looked(look(tracker, frames(seed, count, still_path)))
-            moving += _looked(look(tracker, frames(seed, count, swing)))
+        still, moving = watch(tracker, hands, count)
         engine = f"{tracker.engine.name} on {tracker.engine.device}"
-    if not still or not moving:
-        raise TrackerError(f"{method.name} follows no hand for {count} frames: its jitter cannot be measured")
     own = float(np.sqrt(np.mean([variance(seen.joints) for seen in still])))
     ways = {"network": {"jitter_mm": 1e3 * own, "lag_ms": 0.0}}
     for name, config in WAYS.items():
@@ -59,7 +51,3 @@ def still_tables(methods: dict[str, dict[str, Any]]) -> list[Table]:
 
 def _cells(way: dict[str, float]) -> list[str]:
     return [number(way["jitter_mm"], 2, " mm"), number(way["lag_ms"], 1, " ms")]
-
-
-def _looked(seen: Seen | None) -> list[Seen]:
-    return [] if seen is None else [seen]

@@ -45,16 +45,27 @@ def show(tables: Sequence[Table], markdown: bool) -> str:
 
 def replace_region(path: Path, name: str, body: str) -> None:
     """Put text between the lines `<!-- begin NAME -->` and `<!-- end NAME -->` of a document. Raises DataError."""
+    before, after = check_region(path, name)
+    try:
+        path.write_text(f"{before}\n{body}\n\n{after}", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be rewritten: {error.strerror}") from error
+
+
+def check_region(path: Path, name: str) -> tuple[str, str]:
+    """The text up to and from the lines of `replace_region`, of a document that can be rewritten. Raises DataError."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
     try:
-        text = path.read_text(encoding="utf-8")
-        before, found_begin, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not (found_begin and found_end):
-            raise DataError(f"{path} has no lines {begin.strip()} and {end}: add them where the tables belong")
-        path.write_text(f"{before}{begin}\n{body}\n\n{end}{after}", encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be rewritten: {error}") from error
+        with path.open("r+", encoding="utf-8") as file:
+            before, found_begin, rest = file.read().partition(begin)
+    except OSError as error:
+        raise DataError(f"{path} cannot be rewritten: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be rewritten: it is no text") from error
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise DataError(f"{path} has no lines {begin.strip()} and {end}: add them where the tables belong")
+    return before + begin, end + after
 
 
 def synthetic_tables(methods: Mapping[str, Figures]) -> list[Table]:

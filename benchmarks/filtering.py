@@ -6,21 +6,25 @@ Each hand of the simulator is held still, half a metre before the camera, while 
 swung to and fro by 12 cm, 1 m/s in the middle. Jitter: standard deviation of a joint in space (root of the sum of the
 three variances) and of one of its coordinates, RMS over joints and hands. Lag: the time for which filtered joints stay
 behind unfiltered ones, by regression of the difference on the velocity where the hand is faster than 0.7 m/s. The first
-second is left out.
+second is left out. Last, the time that bones and filter take.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from machine import machine
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, Side
+from tracker.errors import TrackerError
 from tracker.simulation.noise import StereoNoise
 from tracker.simulation.render import Mesh, render
 from tracker.simulation.scene import Scene
@@ -29,9 +33,12 @@ from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.track import Track
 
 SETTLE = FRAMES_PER_SECOND
+FEWEST = 2 * SETTLE
+"""Frames in which a hand must be seen to say anything of it."""
 SWING = 0.12
 """Metres to either side."""
 FASTEST = 1.0
+"""Metres a second, in the middle of the swing."""
 FAST = 0.7
 """Metres a second from which the lag is measured."""
 DISTANCE = 0.5
@@ -68,13 +75,32 @@ def look(tracker: Tracker, source: Iterator[DepthFrame]) -> Seen | None:
     for frame in source:
         hands = tracker.track(frame).hands
         if hands:
-            joints.append(tracker.tracks[0].joints)
+            own = tracker.tracks[0].joints
+            assert own is not None  # it was published just now
+            joints.append(own)
             confidence.append(hands[0].joint_confidence)
             times.append(frame.captured_ns)
             sides.append((hands[0].id, hands[0].side))
-    if len(times) < 2 * SETTLE or len(set(sides[SETTLE:])) > 1:
+    if len(times) < FEWEST or len(set(sides[SETTLE:])) > 1:
         return None
     return Seen(np.stack(joints), np.stack(confidence), times, sides[-1][1])
+
+
+def watch(tracker: Tracker, hands: int, count: int) -> tuple[list[Seen], list[Seen]]:
+    """The hands that were held on to for `count` frames: still, and moving. Raises TrackerError if there are none."""
+    still: list[Seen] = []
+    moving: list[Seen] = []
+    for seed in tqdm(range(hands), unit="hand"):
+        for kept, path in ((still, still_path), (moving, swing)):
+            seen = look(tracker, frames(seed, count, path))
+            if seen is not None:
+                kept.append(seen)
+    if not still or not moving:
+        raise TrackerError(
+            f"no hand found: of {hands}, {len(still)} still and {len(moving)} moving ones were seen in {FEWEST} of "
+            f"{count} frames; jitter and lag cannot be told, so try more hands or another model"
+        )
+    return still, moving
 
 
 def published(seen: Seen, config: FilterConfig | None) -> NDArray[np.float32]:
@@ -83,12 +109,23 @@ def published(seen: Seen, config: FilterConfig | None) -> NDArray[np.float32]:
     return np.stack([track.update(*frame) for frame in zip(seen.joints, seen.confidence, seen.time_ns)])
 
 
-def still_path(time: float) -> float:
+def cost(seen: Seen) -> float:
+    """Seconds that bones and filter take for a frame of the hand, median."""
+    track = Track(1, 5.0 if seen.side == "right" else -5.0, FilterConfig())
+    spent = []
+    for frame in zip(seen.joints, seen.confidence, seen.time_ns):
+        start = time.perf_counter()
+        track.update(*frame)
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent))
+
+
+def still_path(seconds: float) -> float:
     return 0.0
 
 
-def swing(time: float) -> float:
-    return SWING * float(np.sin(FASTEST / SWING * time))
+def swing(seconds: float) -> float:
+    return SWING * float(np.sin(FASTEST / SWING * seconds))
 
 
 def variance(joints: NDArray[np.floating]) -> float:
@@ -106,27 +143,29 @@ def lag(raw: NDArray[np.floating], out: NDArray[np.floating], time_ns: list[int]
     return float((behind[fast] * velocity[fast]).sum() / (velocity[fast] ** 2).sum())
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="auto")
     parser.add_argument("--hands", type=int, default=8, help="identities and poses (default: 8)")
     parser.add_argument("--frames", type=int, default=90, help="of each, still and moving (default: 90)")
     options = parser.parse_args()
-    still: list[Seen] = []
-    moving: list[Seen] = []
-    with Tracker(options.model, config=TrackerConfig(hands=1, filter=None)) as tracker:
-        for seed in range(options.hands):
-            for kept, path in ((still, still_path), (moving, swing)):
-                seen = look(tracker, frames(seed, options.frames, path))
-                if seen is not None:
-                    kept.append(seen)
-        name = f"{tracker.model} on {tracker.engine.name}"
+    if options.hands < 1 or options.frames < FEWEST:
+        parser.error(f"needs at least 1 of --hands and {FEWEST} --frames")
+    try:
+        with Tracker(options.model, config=TrackerConfig(hands=1, filter=None)) as tracker:
+            still, moving = watch(tracker, options.hands, options.frames)
+            name = f"{tracker.model} on {tracker.engine.name}"
+    except TrackerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"{machine()}\n{name}: {len(still)} still and {len(moving)} moving hands of {options.hands}\n")
     print(f"{'':24}{'jitter, mm':>12}{'a coordinate':>14}{'lag, ms':>10}")
     print(_row("network", [seen.joints for seen in still], [0.0]))
     for label, config in (("on settled bones", None), ("filtered, as published", FilterConfig())):
         late = [lag(seen.joints, published(seen, config), seen.time_ns) for seen in moving]
         print(_row(label, [published(seen, config) for seen in still], late))
+    print(f"\nbones and filter take {1e3 * float(np.median([cost(seen) for seen in still])):.2f} ms a hand and frame")
+    return 0
 
 
 def _row(label: str, joints: list[NDArray[np.float32]], late: list[float]) -> str:
@@ -135,4 +174,4 @@ def _row(label: str, joints: list[NDArray[np.float32]], late: list[float]) -> st
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

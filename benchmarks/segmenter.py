@@ -9,6 +9,7 @@ run, so that their ratio says something on a busy machine, too.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from machine import machine
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import open_segmenter
+from tracker.errors import TrackerError
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
 from tracker.tracking.segmentation import full_mask, hands_in, segment
@@ -25,15 +27,22 @@ from trainer.data.segmentation import DEV_SEEDS, shots
 from trainer.judging.segmentation import judge_geometry, judge_network, table
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=shipped_segmenter(), help="(default: the shipped ones)")
     parser.add_argument("--images", type=int, default=100, help="situations (default: 100)")
     parser.add_argument("--threads", type=int, help="of OpenVINO (default: its own choice)")
     options = parser.parse_args()
-
-    network = load_segmenter(options.weights)
-    run = open_segmenter(network, threads=options.threads)
+    if not 1 <= options.images <= len(DEV_SEEDS):
+        parser.error(f"--images must be from 1 to {len(DEV_SEEDS)}, is {options.images}")
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads must be at least 1, is {options.threads}")
+    try:
+        network = load_segmenter(options.weights)
+        run = open_segmenter(network, threads=options.threads)
+    except TrackerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     taken = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.images :]]
     print(f"{options.weights.stem}, {len(taken)} images of held-out situations, on {machine()}\n")
     print(table({"network": judge_network(taken, run, network.config), "geometric": judge_geometry(taken)}))
@@ -58,7 +67,8 @@ def main() -> None:
     print("\nms a frame             median    least   share of the geometric finder's")
     for name, values in ms.items():
         print(f"{name:<22} {np.median(values):>6.2f}  {min(values):>7.2f}   {np.median(values) / finder:.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

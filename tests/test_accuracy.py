@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +16,15 @@ sys.path.insert(0, str(BENCHMARKS))
 import accuracy  # noqa: E402
 import accuracy_real  # noqa: E402
 import accuracy_set  # noqa: E402
+import filtering  # noqa: E402
+import sensors  # noqa: E402
 from accuracy_figures import figures  # noqa: E402
 from accuracy_pictures import choose, judge  # noqa: E402
-from accuracy_tables import real_tables, replace_region, synthetic_tables  # noqa: E402
+from accuracy_tables import check_region, real_tables, replace_region, synthetic_tables  # noqa: E402
 from accuracy_tally import Observation, pair, tally  # noqa: E402
 
 from tracker.camera.frame import HandTruth  # noqa: E402
-from tracker.errors import DataError  # noqa: E402
+from tracker.errors import DataError, TrackerError  # noqa: E402
 from tracker.simulation.situations import TEST_SEEDS  # noqa: E402
 from tracker.stream.message import Hand  # noqa: E402
 
@@ -232,20 +235,74 @@ def test_tables_are_written_between_their_marks(tmp_path):
         assert path.read_text() == "before\n<!-- begin real -->\n\nnew\n\n<!-- end real -->\nafter\n"
     with pytest.raises(DataError, match="begin synthetic"):
         replace_region(path, "synthetic", "new")
+    for nothing in (tmp_path / "missing.md", tmp_path):
+        with pytest.raises(DataError, match="cannot be rewritten"):
+            check_region(nothing, "real")
 
 
-def test_the_command_measures_draws_and_refuses_to_write_a_part(tmp_path, capsys):
-    page = tmp_path / "page.md"
-    page.write_text("<!-- begin synthetic -->\n<!-- end synthetic -->\n")
+def test_the_command_measures_and_draws(tmp_path, capsys):
     options = ["--set", "synthetic", "--sequences", "1", "--frames", "2", "--pictures", str(tmp_path / "pictures")]
     assert accuracy.main([*options, "--output", str(tmp_path / "all.json")]) == 0
     assert "true hands found" in capsys.readouterr().out
     report = json.loads((tmp_path / "all.json").read_text())
     assert report["figures"]["v2v-lite"]["frames"] == 2
     assert (tmp_path / "pictures" / "accuracy_curves.png").stat().st_size > 1000
-    assert accuracy.main([*options[:6], "--write", str(page)]) == 1
+
+
+def test_documents_get_the_figures_of_the_frozen_set_and_what_they_stand_for(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin synthetic -->\n<!-- end synthetic -->\n")
+    sequence = accuracy_set.frozen()[6]  # of a camera with few pixels
+    monkeypatch.setattr(accuracy_set, "FRAMES", 1)
+    changed = replace(sequence, prints=(sequence.prints[0] | {"readings": 0.01},))
+    options = ["--set", "synthetic", "--segmentation", "geometric", "--write", str(page)]
+    monkeypatch.setattr(accuracy_set, "frozen", lambda: [changed])
+    assert accuracy.main(options) == 1
     assert "not rewritten" in capsys.readouterr().err
     assert "|" not in page.read_text()
+    (view,) = accuracy_set.rendered(sequence)
+    monkeypatch.setattr(
+        accuracy_set, "frozen", lambda: [replace(sequence, prints=(accuracy_set.fingerprint(view.frame),))]
+    )
+    assert accuracy.main(options) == 0
+    assert "- v2v-lite: model v2v-lite, segmentation geometric, filtered, " in page.read_text()
+    assert "| true hands found |" in page.read_text()
+
+
+def test_documents_that_cannot_be_rewritten_are_told_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("no marks\n")
+    monkeypatch.setattr(accuracy, "follow", None)
+    assert accuracy.main(["--set", "synthetic", "--write", str(page)]) == 1
+    assert "begin synthetic" in capsys.readouterr().err
+
+
+def test_a_hand_that_is_not_followed_has_neither_jitter_nor_lag():
+    class Blind:
+        def reset(self):
+            pass
+
+        def track(self, frame):
+            return SimpleNamespace(hands=())
+
+    with pytest.raises(TrackerError, match="no hand found"):
+        filtering.watch(Blind(), 1, 2)
+
+
+def test_sensors_are_measured_on_a_hand():
+    rng = np.random.default_rng(2)
+    flat = np.full((80, 80), 2.0, np.float32)
+    flat[20:60, 20:60] = 0.5
+    assert sensors.measure(flat, 0.5) == pytest.approx((0.0, 0.0, 0.0), abs=1e-4)
+    rough = flat + rng.normal(0, 0.001, flat.shape).astype(np.float32)
+    rough[30:32, 30:32] = 0  # four pixels of the 1600
+    rough[5, 5] = 0.7  # flies behind the hand
+    found = sensors.measure(rough, 0.5)
+    assert found[0] == pytest.approx(1.0, abs=0.1)
+    assert found[1] == pytest.approx(0.25, abs=0.01)
+    outline = 4 * 39 + 12  # of the hand, and about the hole
+    assert found[2] == pytest.approx(100 / outline, abs=0.05)
+    assert np.isnan(sensors.measure(flat, 1.0)).all()
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
@@ -255,6 +312,12 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
     assert error.count("\n") == 1
     for wrong in (
         ["--frames", "0"],
+        ["--hands", "0"],
+        ["--hands", "9"],
+        ["--set", "synthetic", "--raw", "--write", "x.md"],
+        ["--set", "synthetic", "--hands", "1", "--write", "x.md"],
+        ["--set", "synthetic", "--sequences", "2", "--write", "x.md"],
+        ["--set", "still", "--frames", "45"],
         ["--write", "x.md"],
         ["--camera", "simulated", "--pictures", "x"],
         ["--set", "real", "--pictures", str(BENCHMARKS / "x")],
