@@ -303,6 +303,8 @@ def test_sensors_are_measured_on_a_hand():
     outline = 4 * 39 + 12  # of the hand, and about the hole
     assert found[2] == pytest.approx(100 / outline, abs=0.05)
     assert np.isnan(sensors.measure(flat, 1.0)).all()
+    ((_, found),) = sensors.simulated(1)
+    assert np.isfinite(found).all()
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
