@@ -13,17 +13,19 @@ from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.engine.segmenting import Segment, open_segmenter
 from tracker.errors import EngineError, WeightsError
 from tracker.hand.cube import Cube
+from tracker.hand_tracker import Tracker, TrackerConfig
 from tracker.network.segmenter import ARM, LEFT, RIGHT, Segmenter, SegmenterConfig
 from tracker.network.weights import (
     find_weights,
     load_segmenter,
     load_weights,
     save_segmenter,
+    save_weights,
     shipped_weights,
 )
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
 from tracker.tracking.segmentation import full_mask, hands_in, segment
-from tracker.tracking.sight import Expected, GeometricSight, NetworkSight, open_sight
+from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
 SIZE = SegmenterConfig()
@@ -143,6 +145,19 @@ def test_the_engines_say_the_same() -> None:
     assert given[0].sum(axis=0) == pytest.approx(1, abs=1e-3)
     assert np.abs(given[1] - given[0]).max() < 0.02
     assert np.abs(given[2] - given[0]).max() < 0.02
+
+
+def test_weights_files_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = Segmenter(TINY).eval()
+    torch.nn.init.constant_(network.head.weight, float("inf"))
+    save_segmenter(tmp_path / "w.safetensors", network, {})
+    with pytest.raises(WeightsError, match=r"not finite \(head.weight\).*train again"):
+        load_segmenter(tmp_path / "w.safetensors")
+    pose = load_weights(find_weights("v2v-lite"))
+    torch.nn.init.constant_(next(pose.v2v.parameters()), float("nan"))
+    save_weights(tmp_path / "v.safetensors", pose, {})
+    with pytest.raises(WeightsError, match="not finite"):
+        load_weights(tmp_path / "v.safetensors")
 
 
 def test_damaged_weights_do_not_start() -> None:
@@ -265,6 +280,50 @@ def test_a_search_finds_a_further_hand_once_it_was_seen_twice() -> None:
     assert len(NetworkSight(picture.network, SIZE).search(frame, 2, [], [])) == 2
 
 
+def test_another_stream_has_a_past_of_its_own() -> None:
+    picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(0.15, 0, 0.6, 0.05, LEFT)
+    sight = NetworkSight(picture.network, SIZE)
+    sight.search(picture.frame, 2, [], [])
+    sight.reset()
+    frame = picture.frame
+    known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
+    assert sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask]) == []
+
+
+def test_a_tracker_that_is_reset_forgets_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Tracker(engine="torch", device="cpu", config=TrackerConfig(segmentation="geometric")) as tracker:
+        forgotten: list[bool] = []
+        monkeypatch.setattr(tracker._sight, "reset", lambda: forgotten.append(True))
+        tracker.reset()
+    assert forgotten == [True]
+
+
+def test_an_image_that_is_all_surface_holds_no_hand(recwarn: pytest.WarningsRecorder) -> None:
+    assert GeometricSight().search(Picture().frame, 2, [], []) == []
+    assert not recwarn.list
+
+
+def test_geometry_is_asked_while_nothing_believable_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def count(frame: DepthFrame, most: int, cubes: object) -> list[object]:
+        asked.append(frame)
+        return []
+
+    monkeypatch.setattr("tracker.tracking.sight.find_hands", count)
+    doubtful = Picture().disc(0, 0, 0.6, 0.017, RIGHT)
+    assert len(hands_in(segment(doubtful.frame, doubtful.network, SIZE))) == 1
+    sight = NetworkSight(doubtful.network, SIZE)
+    for _ in range(BLIND_FRAMES + 1):
+        assert sight.search(doubtful.frame, 2, [], []) == []
+    assert len(asked) == 2
+    # One that is followed is a hand.
+    sight.reset()
+    known = sight.follow(doubtful.frame, [expected(0, 0, 0.6)])[0]
+    sight.search(doubtful.frame, 2, [Cube((0, 0, 0.6))], [known.mask])
+    assert len(asked) == 2
+
+
 def test_nobody_has_two_right_hands() -> None:
     picture = Picture().disc(-0.1, 0, 0.6, 0.05, RIGHT).disc(0.1, 0, 0.6, 0.03, RIGHT).disc(0.25, 0, 0.6, 0.03, LEFT)
     found = NetworkSight(picture.network, SIZE).search(picture.frame, 3, [], [])
@@ -275,5 +334,18 @@ def test_ways_to_see_are_opened_by_name(tmp_path: Path) -> None:
     assert isinstance(open_sight("geometric"), GeometricSight)
     save_segmenter(tmp_path / "own.safetensors", Segmenter(TINY), {})
     assert isinstance(open_sight(str(tmp_path / "own.safetensors"), "torch"), NetworkSight)
-    with pytest.raises(WeightsError, match="no weights file"):
-        open_sight("nonsense")
+    for wrong in ("nonsense", ""):
+        with pytest.raises(
+            WeightsError, match=f"no segmentation '{wrong}': give network, geometric"
+        ):
+            open_sight(wrong)
+
+
+def test_the_way_to_see_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", logger="tracker"):
+        open_sight("geometric")
+        open_sight("network", "torch")
+    assert [record.getMessage() for record in caplog.records] == [
+        "segmentation: geometric",
+        "segmentation: network (segmenter.safetensors)",
+    ]

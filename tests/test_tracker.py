@@ -251,10 +251,16 @@ def test_tracker_limits_are_checked():
         TrackerConfig(keep=0.9, accept=0.5)
 
 
-def test_a_picture_of_the_tracking(tmp_path):
+def test_a_picture_of_the_tracking(tmp_path, capsys):
     picture = tmp_path / "hands.png"
-    assert main(["draw", "--camera", "simulated", "--frames", "3", "--output", str(picture)]) == 0
+    words = ["draw", "--camera", "simulated", "--frames", "3", "--output", str(picture)]
+    assert main(words) == 0
     image = cv2.imread(str(picture))
     assert image.shape == (480, 3 * 640, 3)
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
     assert main(["draw", "--camera", "simulated", "--output", str(tmp_path / "hands.gif")]) == 1
+    assert main([*words, "--segmentation", "geometric"]) == 0
+    assert (cv2.imread(str(picture)) != image).any()
+    capsys.readouterr()
+    assert main([*words, "--segmentation", "nonsense"]) == 1
+    assert "give network, geometric" in capsys.readouterr().err

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,11 +159,132 @@ def test_weights_of_small_images_are_a_start_for_large_ones(tmp_path: Path) -> N
     assert larger.network_config == replace(TINY, width=64, height=48)
 
 
+def test_the_card_of_a_resumed_run_tells_its_beginning(tmp_path: Path) -> None:
+    first = SegmentFit(tmp_path, TINY, SHORT, {"command": "begin", "commit": "a", "init": "w"})
+    first.state.step, first.state.elapsed = 7, 60.0
+    first.save()
+    slower = replace(SHORT, learning_rate=0.001)
+    for command in ("again", "and again"):
+        fit = SegmentFit(tmp_path, TINY, slower, {"command": command, "commit": "b", "init": None})
+        fit.resume()
+        fit.save()
+    card = json.loads((tmp_path / "last.json").read_text())
+    assert (card["command"], card["commit"], card["init"]) == ("begin", "a", "w")
+    assert [(one["command"], one["step"], one["minutes"]) for one in card["resumes"]] == [
+        ("again", 7, 1.0),
+        ("and again", 7, 1.0),
+    ]
+    assert card["resumes"][0]["changed"] == {"learning_rate": {"before": 0.01, "now": 0.001}}
+    assert card["resumes"][1]["changed"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [("seed", 1, "--seed 0"), ("batch_size", 8, "--batch-size 4"), ("reuse", 2, "--reuse 3")],
+)
+@pytest.mark.parametrize("old", [False, True], ids=["now", "as it was"])
+def test_a_run_is_not_resumed_as_another(tmp_path: Path, name: str, value: int, option: str, old: bool) -> None:
+    SegmentFit(tmp_path, TINY, SHORT, {"command": "begin"}).save()
+    if old:
+        as_it_was(tmp_path)
+    with pytest.raises(DataError, match=f"resume it with {option}"):
+        SegmentFit(tmp_path, TINY, replace(SHORT, **{name: value}), {}).resume()  # type: ignore[arg-type]
+
+
+def as_it_was(folder: Path) -> None:
+    """Make the checkpoint one of a version that told settings and origin in the card only."""
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    for name in ("config", "origin", "resumes"):
+        del state[name]
+    torch.save(state, folder / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_checkpoints_without_settings_are_resumed(tmp_path: Path, card: bool) -> None:
+    SegmentFit(tmp_path, TINY, SHORT, {"command": "begin", "commit": None, "init": None}).save()
+    as_it_was(tmp_path)
+    if not card:
+        (tmp_path / "last.json").unlink()
+    fit = SegmentFit(tmp_path, TINY, SHORT, {"command": "again"})
+    fit.resume()
+    assert fit.origin["command"] == ("begin" if card else None)
+    assert [one["command"] for one in fit.resumes] == ["again"]
+
+
 def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log.jsonl").touch()
     assert main(["segment", str(tmp_path)]) == 1
-    assert "--resume" in capsys.readouterr().err
+    assert "give another folder" in capsys.readouterr().err
     assert main(["segment", str(tmp_path / "new"), "--resume"]) == 1
     assert "nothing to resume" in capsys.readouterr().err
-    assert main(["segment", str(tmp_path / "new"), "--minutes", "0"]) == 1
-    assert "minutes" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    torch.save({"identity": {}}, tmp_path / "checkpoint.pt")
+    assert main(["segment", str(tmp_path), "--resume"]) == 1
+    assert "another command" in capsys.readouterr().err
+    SegmentFit(tmp_path, TINY, SHORT, {}).save()
+    assert main(["segment", str(tmp_path), "--resume", "--size", "64x48"]) == 1
+    assert "--size 32x24" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--judge-minutes", "-1"),
+        ("--compare", "-1"),
+        ("--minutes", "0"),
+        ("--minutes", "nan"),
+        ("--minutes", "inf"),
+        ("--workers", "-1"),
+        ("--learning-rate", "nan"),
+    ],
+)
+def test_nonsense_is_refused(option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["segment", str(tmp_path / "new"), option, value])
+    assert f"{option}: must be a" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def appears(path: Path, running: subprocess.Popen[str]) -> bool:
+    """Wait for a file, and for what a program does just after it makes it."""
+    limit = time.monotonic() + 90
+    while not path.exists() and running.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return path.exists()
+
+
+def test_a_run_has_its_folder_for_itself_and_an_interrupt_stops_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = SegmentFit(tmp_path / "start", TINY, SHORT, {})
+    start.save()
+    folder = tmp_path / "run"
+    words = ["segment", str(folder), "--init", str(tmp_path / "start/last.safetensors"), "--size", "32x32"]
+    words += ["--workers", "0", "--batch-size", "1", "--dev-situations", "1", "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words, "--minutes", "5"],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            assert appears(folder / ".lock", running)
+            # Also before there is any other file of the run.
+            assert main(words) == 1
+            told = capsys.readouterr().err
+            assert "another run is at work" in told or "holds a run already" in told
+            assert appears(folder / "log.jsonl", running)
+            running.send_signal(signal.SIGINT)
+            out, told = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert (running.returncode, out) == (130, ""), told
+    assert told.splitlines()[-1] == "stopped; go on with --resume"
+    assert (folder / "checkpoint.pt").exists()
+    # Nor has the table been made: the size of the images is that of the checkpoint.
+    again = ["segment", str(folder), "--resume", "--workers", "0", "--dev-situations", "1", "--compare", "0"]
+    assert main([*again, "--batch-size", "1", "--minutes", "0.0001"]) == 0
+    assert json.loads((folder / "last.json").read_text())["init"] == words[3]

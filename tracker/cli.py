@@ -70,12 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
     run.add_argument("--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate")
-    run.add_argument(
-        "--segmentation",
-        default="network",
-        help="what tells hands from the rest of the image: network | geometric | FILE.safetensors "
-        "(default: %(default)s)",
-    )
+    add_segmentation_argument(run)
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
     run.add_argument(
         "--skeleton",
@@ -121,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     draw = commands.add_parser("draw", help="draw the tracked skeletons over the frames of a recording, as a PNG")
     add_camera_argument(draw)
     add_model_arguments(draw)
+    add_segmentation_argument(draw)
     draw.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     draw.add_argument("--frames", type=positive, default=12, metavar="N", help="frames to track (default: 12)")
     draw.add_argument("--every", type=positive, default=1, metavar="N", help="draw every N-th (default: each)")
@@ -166,6 +162,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", help="auto | torch | compile | openvino | tensorrt (default: the fastest)"
     )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
+
+
+def add_segmentation_argument(parser: argparse.ArgumentParser) -> None:
+    """`--segmentation`."""
+    parser.add_argument(
+        "--segmentation",
+        default="network",
+        help="what tells hands from the rest of the image: network | geometric | FILE.safetensors "
+        "(default: %(default)s)",
+    )
 
 
 def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:

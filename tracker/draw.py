@@ -57,9 +57,10 @@ def draw_sheet(options: argparse.Namespace) -> None:
     path = Path(options.output)
     if path.suffix.lower() != ".png":
         raise TrackerError(f"--output must end in .png, is {path}")
+    config = TrackerConfig(hands=options.hands, segmentation=options.segmentation)
     tiles: list[NDArray[np.uint8]] = []
     with (
-        Tracker(options.model, options.engine, options.device, TrackerConfig(hands=options.hands)) as tracker,
+        Tracker(options.model, options.engine, options.device, config) as tracker,
         open_camera(options.camera, realtime=False) as camera,
     ):
         for number in range(options.frames):

@@ -104,8 +104,8 @@ class Tracker:
             )
         self.model = network.config.name
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
-        self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
         self._sight = open_sight(self.config.segmentation, engine, threads)
+        self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
         shape = (self.engine.max_batch, *(self.engine.size,) * 3)
         self._grids = torch.zeros(shape, dtype=torch.uint8, device=self.engine.voxel_device)
         self._next_id = 1
@@ -115,6 +115,7 @@ class Tracker:
         """Forget every hand, as before another recording. Ids go on."""
         self._tracks: list[Track] = []
         self._frames = 0
+        self._sight.reset()
         self.cubes: tuple[Cube, ...] = ()
 
     def set_filter(self, config: FilterConfig | None) -> None:

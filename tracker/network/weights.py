@@ -143,6 +143,12 @@ def _unknown(path: Path, error: Exception) -> WeightsError:
 
 
 def _fill(path: Path, module: nn.Module, state: dict[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(
+                f"{path} holds numbers that are not finite ({name}): the training that wrote it failed; "
+                "take weights that it wrote before, or train again with a lower --learning-rate"
+            )
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +15,15 @@ from scipy.optimize import linear_sum_assignment
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment, open_segmenter
+from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
 from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
 from tracker.tracking.regions import isolate
 from tracker.tracking.segmentation import SMALLEST, Segmented, SegmentedHand, full_mask, hands_in, part, segment
+
+log = logging.getLogger(__name__)
 
 Mask = NDArray[np.bool_]
 """(height, width): some pixels of a frame."""
@@ -42,7 +46,7 @@ CLEAR_ODDS: Final = 1.0
 AGAIN: Final = 0.1
 """A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
 BLIND_FRAMES: Final = 15
-"""Geometry is asked this often while the network sees no hand."""
+"""Geometry is asked this often while the network sees no hand that could be one to follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +74,10 @@ class Sight(ABC):
     """One way to see hands. Frames come in the order of a stream, `follow` before `search`."""
 
     @abstractmethod
+    def reset(self) -> None:
+        """Forget what was seen, as before another stream."""
+
+    @abstractmethod
     def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
         """Where hands that are followed are now, one place for each."""
 
@@ -86,6 +94,9 @@ class Sight(ABC):
 class GeometricSight(Sight):
     """By the shapes of palms, fingers and arms: see `finder` and `regions`."""
 
+    def reset(self) -> None:
+        """Nothing: each frame is seen for itself."""
+
     def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
         """See `Sight`."""
         return [_isolated(frame, hand) for hand in hands]
@@ -99,11 +110,15 @@ class GeometricSight(Sight):
 
 class NetworkSight(Sight):
     """By the segmentation network. Where it sees nothing of a followed hand, geometry stands in; now and then too while
-    it sees no hand at all.
+    it sees none that could be one to follow.
     """
 
     def __init__(self, network: Segment, config: SegmenterConfig) -> None:
         self._network, self._config = network, config
+        self.reset()
+
+    def reset(self) -> None:
+        """See `Sight`."""
         self._blind = 0
         self._frame: DepthFrame | None = None
         self._before: list[SegmentedHand] = []
@@ -136,11 +151,13 @@ class NetworkSight(Sight):
     ) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
-        self._blind = 0 if seen else self._blind + 1
+        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
+        known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
+        self._blind = 0 if clear or known else self._blind + 1
         if self._blind % BLIND_FRAMES == 1:
             return GeometricSight().search(frame, most, cubes, masks)
-        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
-        new = [hand for hand in clear if not any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        new = [hand for hand in clear if all(hand is not other for other in known)]
         new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
         if cubes:
             new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
@@ -152,8 +169,13 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
     `open_segmenter`. Raises WeightsError.
     """
     if segmentation == "geometric":
+        log.debug("segmentation: geometric")
         return GeometricSight()
-    network = load_segmenter(shipped_segmenter() if segmentation == "network" else Path(segmentation))
+    path = shipped_segmenter() if segmentation == "network" else Path(segmentation)
+    if segmentation != "network" and not path.is_file():
+        raise WeightsError(f"no segmentation {segmentation!r}: give network, geometric, or a .safetensors file")
+    network = load_segmenter(path)
+    log.debug("segmentation: network (%s)", path.name if segmentation == "network" else path)
     return NetworkSight(open_segmenter(network, engine, threads), network.config)
 
 

@@ -115,7 +115,7 @@ def thinned(size: int, step: float) -> NDArray[np.int64]:
 def _radius(whole: NDArray[np.bool_], depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
     """Distance of each pixel to the end of its surface, metres; the image's border is no end."""
     framed = cv2.copyMakeBorder(whole.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] * depth / np.float32(focal)
+    return np.minimum(cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1], 1e6) * depth / np.float32(focal)
 
 
 def _wide(

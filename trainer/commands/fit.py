@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 from trainer.commands.arguments import (
@@ -129,6 +129,7 @@ def run(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace, world: World) -> None:
     from tracker.network.weights import find_weights
     from trainer.fitting.fit import Fit
+    from trainer.fitting.lock import lock_run
     from trainer.fitting.recipes import RECIPES, loss_config
     from trainer.parallel.world import SharedError
 
@@ -172,7 +173,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     )
     if options.resume or (restarted and there):
         fit.resume()
-    lock = world.together(lambda: _lock(options.output) if world.main else None)
+    lock = world.together(lambda: lock_run(options.output) if world.main else None)
     world.together(lambda: _write_config(options.output, seen, options.recipe, augmentation_name, fit, world))
     if world.main:
         if fit.fresh:
@@ -187,21 +188,6 @@ def _train(options: argparse.Namespace, world: World) -> None:
     finally:
         if lock is not None:
             lock.close()
-
-
-def _lock(output: Path) -> IO[bytes] | None:
-    """Hold the folder of a run for this process, until the file is closed. Raises DataError if another one holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows; two runs in one folder are then not noticed
-        return None
-    file = (output / ".lock").open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise DataError(f"another run is at work in {output}: wait for it, or give another folder") from error
-    return file
 
 
 def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation: str, fit: Fit, world: World) -> None:

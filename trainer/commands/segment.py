@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from pathlib import Path
 
 from trainer.commands.arguments import add_device_argument, command_line, commit, pick_device, positive
@@ -12,19 +14,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `segment`."""
     add = parser.add_argument
     add("output", type=Path, metavar="OUT_DIR", help="folder for weights, checkpoint and log")
-    add("--minutes", type=float, default=60.0, help="of training in all (default: 60)")
+    add("--minutes", type=_above_zero, default=60.0, help="of training in all (default: 60)")
     add("--seed", type=int, default=0, help="of the run: other situations (default: 0)")
     add("--resume", action="store_true", help="go on from the checkpoint in OUT_DIR")
     add("--init", metavar="WEIGHTS", type=Path, help="start from a weights file; `shipped` for the package's own")
-    add("--size", type=_size, default=(192, 144), metavar="WxH", help="of the coarse images; small ones learn fast")
+    add("--size", type=_size, metavar="WxH", help="of the coarse images; small ones learn fast (default: 192x144)")
     add("--batch-size", type=positive, default=16, help="images of a step (default: 16)")
     add("--reuse", type=positive, default=3, help="how often each rendered image is seen (default: 3)")
-    add("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
+    add("--learning-rate", type=_above_zero, default=3e-3, help="(default: 0.003)")
     add_device_argument(parser)
-    add("--workers", type=int, default=1, help="processes that render; 0: none (default: 1)")
-    add("--judge-minutes", type=float, default=10.0, help="between two looks at dev situations (default: 10)")
+    add("--workers", type=_from_zero, default=1, help="processes that render; 0: none (default: 1)")
+    add("--judge-minutes", type=_above_zero, default=10.0, help="between two looks at dev situations (default: 10)")
     add("--dev-situations", type=positive, default=60, help="to judge on (default: 60)")
-    add("--compare", type=int, default=60, help="full-size images for the table at the end; 0: none (default: 60)")
+    add(
+        "--compare",
+        type=_from_zero,
+        default=60,
+        help="full-size images for the table at the end; 0: none (default: 60)",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -32,21 +39,41 @@ def _size(text: str) -> tuple[int, int]:
     return positive(width), positive(height)
 
 
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, is {text}")
+    return value
+
+
+def _from_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 up, is {text}")
+    return int(text)
+
+
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer segment OUT_DIR`."""
+    from dataclasses import replace
+
     from tracker.engine.segmenting import open_segmenter
     from tracker.errors import DataError
     from tracker.network.segmenter import SegmenterConfig
     from tracker.network.weights import shipped_segmenter
     from trainer.data.segmentation import DEV_SEEDS, shots
-    from trainer.fitting.segment import SegmentConfig, SegmentFit
+    from trainer.fitting.lock import lock_run
+    from trainer.fitting.segment import SegmentConfig, SegmentFit, network_of_run
     from trainer.judging.segmentation import judge_geometry, judge_network, table
 
     output: Path = options.output
     found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (output / name).exists()]
     if found and not options.resume:
         there = ", ".join(found)
-        raise DataError(f"{output} holds a run already ({there}): go on with --resume, or give another folder")
+        go_on = "go on with --resume, or " if "checkpoint.pt" in found else ""
+        raise DataError(f"{output} holds a run already ({there}): {go_on}give another folder")
     if options.resume and options.init:
         raise DataError("--init starts a run, --resume goes on with one: give one of them")
     config = SegmentConfig(
@@ -61,14 +88,34 @@ def run(options: argparse.Namespace) -> int:
     )
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
-    network = SegmenterConfig(width=options.size[0], height=options.size[1])
+    network = network_of_run(output) if options.resume else SegmenterConfig()
+    width, height = size = options.size or (network.width, network.height)
+    if options.resume and size != (network.width, network.height):
+        raise DataError(
+            f"the run in {output} has --size {network.width}x{network.height}, not {width}x{height}: "
+            f"resume it without --size, or start in another folder with --init {output}/last.safetensors"
+        )
+    network = replace(network, width=width, height=height)
     fit = SegmentFit(output, network, config, origin, init, pick_device(options.device))
-    if options.resume:
-        fit.resume()
-    fit.run()
-    if options.compare:
-        # Other situations than those by which the best weights were chosen.
-        fresh = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.compare :]]
-        learned = judge_network(fresh, open_segmenter(fit.kept.cpu()), fit.network_config)
-        print(table({"network": learned, "geometric": judge_geometry(fresh)}))
+    output.mkdir(parents=True, exist_ok=True)
+    lock = lock_run(output)
+    try:
+        if options.resume:
+            fit.resume()
+        if fit.state.elapsed >= 60 * config.minutes:
+            print(f"the run in {output} is finished: more --minutes train it further", file=sys.stderr)
+        fit.run()
+        if options.compare:
+            # Other situations than those by which the best weights were chosen.
+            fresh = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.compare :]]
+            learned = judge_network(fresh, open_segmenter(fit.kept.cpu()), fit.network_config)
+            print(table({"network": learned, "geometric": judge_geometry(fresh)}))
+    except KeyboardInterrupt:
+        if not (output / "checkpoint.pt").exists():
+            raise
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    finally:
+        if lock is not None:
+            lock.close()
     return 0

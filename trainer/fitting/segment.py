@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ from trainer.showing.progress import Progress
 CLASS_WEIGHTS: Final = (0.6, 2.0, 2.0, 1.2)
 """Of else, right, left and arm in the loss: hands are small."""
 LOG_STEPS: Final = 50
+SETTLED: Final = ("seed", "batch_size", "reuse")
+"""What a run keeps when it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         if min(self.batch_size, self.reuse, self.dev_situations) < 1 or self.pool < self.batch_size:
             raise ValueError("batch_size, reuse and dev_situations must be 1 or more, and pool batch_size or more")
-        if not (self.minutes > 0 and self.learning_rate > 0 and 0 <= self.ema < 1 and self.workers >= 0):
-            raise ValueError("minutes and learning_rate must be above 0, ema from 0 to below 1, workers 0 or more")
+        if not all(0 < value < math.inf for value in (self.minutes, self.learning_rate, self.judge_minutes)):
+            raise ValueError("minutes, learning_rate and judge_minutes must be above 0, and end")
+        if not (0 <= self.ema < 1 and self.workers >= 0):
+            raise ValueError("ema must be from 0 to below 1, and workers 0 or more")
 
 
 @dataclass(slots=True)
@@ -98,8 +103,9 @@ class _Pool:
 class SegmentFit:
     """A run that can be stopped and resumed. Everything is written into the folder `output`.
 
-    origin: what the card says of command and code. init: weights to start from; of `network` only the
-    size of the images counts then. Raises DataError, WeightsError.
+    origin: what the card says of command and code; a resumed run keeps its first one, and lists the others in
+    `resumes`. init: weights to start from; of `network` only the size of the images counts then. Raises DataError,
+    WeightsError.
     """
 
     def __init__(
@@ -111,7 +117,8 @@ class SegmentFit:
         init: Path | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self.output, self.config, self.origin = output, config, origin
+        self.output, self.config, self.origin = output, config, dict(origin)
+        self.resumes: list[dict[str, Any]] = []
         self.device = device or torch.device("cpu")
         torch.manual_seed(config.seed)
         self.kept = Segmenter(network)
@@ -132,14 +139,36 @@ class SegmentFit:
         self.samples = SituationSamples(config.seed, self.network_config.width, self.network_config.height)
 
     def resume(self) -> None:
-        """Go on from the checkpoint in the folder. Raises DataError."""
+        """Go on from the checkpoint in the folder: with its seed, batch size and reuse, over other minutes or at
+        another learning rate if so asked. Raises DataError.
+        """
         found = load_checkpoint(self.output, self.device)
         if found.get("network") != asdict(self.network_config):
             raise DataError(f"the checkpoint in {self.output} is of another network: give another folder")
+        if "config" in found:
+            before, origin = found["config"], found["origin"]
+        else:
+            before, origin = _told_by_card(self.output / "last.json")
+        for name in SETTLED:
+            now, then = getattr(self.config, name), before.get(name)
+            if then is not None and then != now:
+                option = "--" + name.replace("_", "-")
+                raise DataError(
+                    f"the run in {self.output} has {option} {then}, not {now}: resume it with {option} {then}, "
+                    f"or start in another folder with --init {self.output}/last.safetensors"
+                )
         self.module.load_state_dict(found["module"])
         self.kept.load_state_dict(found["kept"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.state = _State(**found["state"])
+        again = {key: value for key, value in self.origin.items() if key != "init"}
+        changed = {
+            name: {"before": before[name], "now": now}
+            for name, now in asdict(self.config).items()
+            if name in before and before[name] != now
+        }
+        self.resumes = [*found.get("resumes", []), {**self._when(), **again, "changed": changed}]
+        self.origin = dict(origin)
 
     def save(self) -> None:
         """Write the checkpoint, and the averaged weights as last.safetensors."""
@@ -149,6 +178,9 @@ class SegmentFit:
             self.output,
             {
                 "network": asdict(self.network_config),
+                "config": asdict(self.config),
+                "origin": self.origin,
+                "resumes": self.resumes,
                 "module": self.module.state_dict(),
                 "kept": self.kept.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -164,6 +196,7 @@ class SegmentFit:
             "data": "simulated situations only (tracker/simulation, from CC0 data); no recorded frame, no data set",
             "licence": "Apache-2.0",
             **self.origin,
+            "resumes": self.resumes,
             "fit": asdict(self.config),
             "steps": self.state.step,
             "minutes": round(self.state.elapsed / 60, 1),
@@ -174,7 +207,11 @@ class SegmentFit:
         }
 
     def run(self) -> Scores:
-        """Train until the time is over or someone interrupts; returns the figures of the last averaged weights."""
+        """Train until the time is over; returns the figures of the last averaged weights.
+
+        Raises KeyboardInterrupt after an interrupt, when a checkpoint is written; DataError when the loss is not
+        finite, or a file cannot be written.
+        """
         config, state = self.config, self.state
         dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
         pool = _Pool(config.pool, self.samples.height, self.samples.width, self.device)
@@ -211,8 +248,11 @@ class SegmentFit:
                     scores = self._judge(dev, log, shown.message)
                 if state.elapsed - state.saved > 60 * config.checkpoint_minutes:
                     self.save()
-            scores = scores or self._judge(dev, log, shown.message)
+            if not asked.is_set():
+                scores = scores or self._judge(dev, log, shown.message)
             self.save()
+            if scores is None or asked.is_set():
+                raise KeyboardInterrupt
         return scores
 
     def _step(self, pool: _Pool) -> float:
@@ -259,6 +299,24 @@ class SegmentFit:
             f"{scores.side_of_hands:.1%}, false {scores.false_regions:.2f} an image"
         )
         return scores
+
+
+def network_of_run(output: Path) -> SegmenterConfig:
+    """What the checkpoint in a folder says of its network and the size of its images. Raises DataError."""
+    found = load_checkpoint(output, torch.device("cpu"))
+    try:
+        return SegmenterConfig(**found["network"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the checkpoint in {output} is of another command or version: give another folder") from error
+
+
+def _told_by_card(card: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and origin of a run whose checkpoint, of an earlier version, has none: they are beside its weights."""
+    try:
+        told = json.loads(card.read_text(encoding="utf-8"))
+        return dict(told["fit"]), {key: told[key] for key in ("command", "commit", "init") if key in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, {"command": None, "commit": None, "init": None}
 
 
 def loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
