@@ -335,9 +335,7 @@ def test_ways_to_see_are_opened_by_name(tmp_path: Path) -> None:
     save_segmenter(tmp_path / "own.safetensors", Segmenter(TINY), {})
     assert isinstance(open_sight(str(tmp_path / "own.safetensors"), "torch"), NetworkSight)
     for wrong in ("nonsense", ""):
-        with pytest.raises(
-            WeightsError, match=f"no segmentation '{wrong}': give network, geometric"
-        ):
+        with pytest.raises(WeightsError, match=f"no segmentation '{wrong}': give network, geometric"):
             open_sight(wrong)
 
 
