@@ -43,6 +43,8 @@ PARTED_NS: Final = 400_000_000
 """For so long both sides are tried in every frame after two hands were near each other."""
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
+FURTHER: Final = 0.2
+"""Confidence that a hand beside a followed one must have; of those below, two in five are none."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 
 
@@ -257,11 +259,13 @@ class Tracker:
         chosen = []
         for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
             side_vote = (pair.right_minus_left or 0.0) + seen_side
-            track = lost
-            if track is None:
-                track = Track(self._next_id, side_vote, self.config.filter, self.config.profile)
+            track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
+            estimate = pair.of_side(track.side) or pair.best
+            if lost is None:
+                if (self._tracks or chosen) and estimate.hand_confidence < FURTHER:
+                    continue
                 self._next_id += 1
-            chosen.append((track, pair.of_side(track.side) or pair.best))
+            chosen.append((track, estimate))
         return chosen
 
     def _both_sides(self, frame: DepthFrame, places: Sequence[Place]) -> list[Pair]:
