@@ -256,7 +256,7 @@ class Tracker:
         ]
         looked = [pair for pair in self._both_sides(frame, again) if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
-        chosen = []
+        chosen: list[tuple[Track, Estimate]] = []
         for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
             side_vote = (pair.right_minus_left or 0.0) + seen_side
             track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
