@@ -44,7 +44,7 @@ PARTED_NS: Final = 400_000_000
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
 FURTHER: Final = 0.2
-"""Confidence that a hand beside a followed one must have; of those below, two in five are none."""
+"""Confidence that a hand beside a followed one must have to be taken for a new one."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 
 
@@ -155,7 +155,7 @@ class Tracker:
         missing = self.config.hands - len(sure)
         if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
             found = self._search(frame, missing, [estimate for _, estimate in sure], unsure)
-            chosen = _better_of(chosen, found)
+            chosen = without_doubles(_better_of(chosen, found), frame.captured_ns)
         self._frames += 1
         hands = self._settle(frame, chosen)
         published = time.time_ns()
@@ -296,7 +296,7 @@ class Tracker:
 
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:
         """Take this frame's estimates into the tracks, and say what is published of them."""
-        chosen = without_doubles(chosen, frame.captured_ns)[: self.config.hands]
+        chosen = chosen[: self.config.hands]
         seen_now = {track.id for track, _ in chosen}
         waiting = [track for track in self._tracks if track.id not in seen_now]
         for track in waiting:
