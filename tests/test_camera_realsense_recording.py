@@ -277,10 +277,12 @@ def test_a_program_that_forgets_to_close_ends_well(recorded):
 
 
 def test_ctrl_c_is_for_the_program_only(recorded):
-    lines = ("try:", "  time.sleep(30)", "except KeyboardInterrupt:", "  print(len(list(camera)))")
-    with program(recorded, *lines) as interrupted:
+    # It says so when it is ready to be interrupted, not before.
+    lines = ("try:", "  print('ready', flush=True)", "  time.sleep(30)", "except KeyboardInterrupt:")
+    with program(recorded, *lines, "  print(len(list(camera)))") as interrupted:
         interrupted.stdout.readline()
         assert interrupted.stdout.readline() == "1\n"
+        assert interrupted.stdout.readline() == "ready\n"
         os.killpg(interrupted.pid, signal.SIGINT)  # what the terminal does
         assert interrupted.communicate(timeout=30) == ("149\n", "")
 
