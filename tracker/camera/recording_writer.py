@@ -45,6 +45,8 @@ class RecordingFolderWriter(FrameFile):
         image = self._images / f"{frame.number:06d}.png"
         if image.exists() or frame.captured_ns <= self._last_ns:
             raise CameraError(f"frame {frame.number} comes twice or is older than the one before")
+        if not (self._folder / "camera.json").exists():  # nobody could read the images without it
+            raise CameraError(f"{self._folder} was removed")
         encoded = cv2.imencode(".png", frame.depth, PNG_OPTIONS)[1]
         self._last_ns = frame.captured_ns
         self._add_line("timestamps.txt", f"{frame.captured_ns // 10**9}.{frame.captured_ns % 10**9:09d}")
