@@ -10,7 +10,7 @@ from accuracy_tally import Tally
 from numpy.typing import NDArray
 
 from tracker.hand.skeleton import JOINT_NAMES
-from trainer.judging.evaluate import calibration_error
+from trainer.judging.confidence import calibration_error
 from trainer.judging.metrics import joint_means, joints_within, mean_error, median_error
 
 WITHIN_MM = 10.0

@@ -28,7 +28,8 @@ from trainer.fitting.fit import Fit
 from trainer.fitting.losses import LossConfig, counts, loss
 from trainer.fitting.order import Order, share
 from trainer.fitting.recipes import FitConfig
-from trainer.judging.evaluate import calibration_error, evaluate, fit_confidence
+from trainer.judging.confidence import calibration_error, fit_confidence
+from trainer.judging.evaluate import evaluate
 from trainer.parallel.world import World
 
 NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from tracker.hand_tracker import Tracker
     from tracker.network.hand_network import HandNetwork
     from tracker.network.weights import find_weights, load_weights, save_weights, shipped_weights
-    from trainer.judging.evaluate import calibration_error, fit_confidence
+    from trainer.judging.confidence import calibrated, calibration_error, fit_confidence
 
     shipped = options.weights in shipped_weights()
     if shipped and options.output is None:
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
     new = fit_confidence(raw(fit_p), fit_mm)
     before = calibration_error(held_p, held_mm)
-    after = calibration_error(expit(new[0] * logit(np.clip(raw(held_p), 1e-4, 1 - 1e-4)) + new[1]), held_mm)
+    after = calibration_error(calibrated(raw(held_p), *new), held_mm)
     better = HandNetwork(replace(network.config, calibration=new))
     better.v2v.load_state_dict(network.v2v.state_dict())
     card["confidence"] = {

@@ -80,7 +80,8 @@ def _networks(options: argparse.Namespace) -> int:
         options.usage_error("--preset is for text files, which --predictions and --truth name")
     from tracker.hand.skeleton import JOINT_NAMES, SKELETON
     from tracker.network.weights import find_weights, load_weights
-    from trainer.judging.evaluate import calibration_error, evaluate, joint_count
+    from trainer.judging.confidence import calibration_error
+    from trainer.judging.evaluate import evaluate, joint_count
 
     *weights, data = options.files
     names = _names(options, [Path(name) for name in weights])

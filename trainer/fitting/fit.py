@@ -9,21 +9,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from scipy.special import expit
 from torch.nn.parallel import DistributedDataParallel
 
 from tracker.errors import DataError, TrackerError
 from tracker.hand.skeleton import JOINT_COUNT, SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
-from tracker.network.v2v import V2V, V2VConfig
+from tracker.network.v2v import V2VConfig
 from tracker.network.weights import save_weights
 from trainer.data.loading import Plan, batches
 from trainer.data.sample import Batch, SampleSource
@@ -31,55 +29,21 @@ from trainer.data.synthetic import SyntheticSamples
 from trainer.fitting.augment import Augmentation, augment
 from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.chores import LOG_STEPS, Chores
+from trainer.fitting.judge import judge
 from trainer.fitting.losses import LossConfig, counts, loss
 from trainer.fitting.order import Order
 from trainer.fitting.recipes import FitConfig
 from trainer.fitting.start import start_from
+from trainer.fitting.state import State, average_into, differences
 from trainer.interrupts import interrupts_ignored, interrupts_noted
-from trainer.judging.evaluate import Evaluation, calibration_error, evaluate, fit_confidence, merge
+from trainer.judging.confidence import calibration_error
+from trainer.judging.evaluate import Evaluation
 from trainer.parallel.sync_batch_norm import synchronise
 from trainer.parallel.world import SharedError, World, peers_watched
 from trainer.showing.event_log import EventLog
 from trainer.showing.progress import Progress
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class State:
-    """How far a run is; with the weights and the optimiser, all that a checkpoint needs.
-
-    position: samples taken from the stream. elapsed: seconds of training. ended: epochs whose end was seen to, with an
-    evaluation if one was due. judged: the step of the last evaluation.
-    loss_sum, loss_steps: the steps that no line of the log has told yet.
-    """
-
-    position: int = 0
-    step: int = 0
-    elapsed: float = 0.0
-    ended: int = 0
-    judged: int = 0
-    best_mm: float = math.inf
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-
-
-def average_into(average: V2V, network: torch.nn.Module, decay: float, step: int) -> None:
-    """Move the averaged network towards the current one, batch-norm statistics too; faster in the first steps."""
-    share = 1 - min(decay, (1 + step) / (10 + step)) if decay else 1.0
-    with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), network.state_dict().values()):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(new, share)
-            else:
-                kept.copy_(new)
-
-
-def differences(there: Any, now: Any) -> str:
-    """What differs between two settings, for people."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        return ", ".join(f"{key} {there[key]}, not {now[key]}" for key in now if there[key] != now[key])
-    return f"{there}, not {now}"
 
 
 class Fit:
@@ -397,25 +361,13 @@ class Fit:
         self.state.judged = self.state.step
         if self.dev is None:
             return
-        dev = self.dev
-        shifted = Augmentation(shift_sd=self.augmentation.shift_sd, mirrored=self.augmentation.mirrored)
-        plain = HandNetwork(replace(self.kept.config, calibration=(1.0, 0.0)))
-        plain.v2v.load_state_dict(self.kept.v2v.state_dict())
-        part = (self.world.rank, self.world.size)
-        mine = self.world.together(lambda: evaluate(plain, dev, self.world.device, how=shifted, part=part))
-        result = merge(self.world.gather(mine))
-        slope, offset = 1.0, 0.0
-        if not self.kept.config.global_joints:
-            slope, offset = fit_confidence(result.confidence, result.error_mm)
-            raw = np.clip(result.confidence, 1e-4, 1 - 1e-4)
-            mended = expit(slope * np.log(raw / (1 - raw)) + offset)
-            result = replace(result, confidence=mended.astype(np.float32))
+        result, calibration = judge(self.kept, self.dev, self.augmentation, self.world)
         # Joints that one map does not show at all have no distance, but must not be a merit.
         score = result.mean_mm / result.recall if self.kept.config.global_joints else result.mean_mm
         better = score < self.state.best_mm
         if better:
             self.state.best_mm = score
-        best = HandNetwork(replace(self.kept.config, calibration=(slope, offset)))
+        best = HandNetwork(replace(self.kept.config, calibration=calibration))
         best.v2v.load_state_dict(self.kept.v2v.state_dict())
         self.world.together(lambda: chores.judged(result, best if better else None, began))
 

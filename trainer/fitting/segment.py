@@ -24,6 +24,7 @@ from tracker.network.weights import load_segmenter, save_segmenter
 from trainer.data.segmentation import DEV_SEEDS, SHOTS, SituationSamples, shots, stream
 from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.segment_augment import augment
+from trainer.fitting.state import average_into
 from trainer.interrupts import interrupts_noted
 from trainer.judging.segmentation import Scores, judge_network
 from trainer.showing.event_log import EventLog
@@ -273,13 +274,7 @@ class SegmentFit:
         number = value.item()
         if not math.isfinite(number):
             raise DataError(f"the loss became {number} at step {step}: --resume with a lower --learning-rate")
-        share = 1 - min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, new in zip(self.kept.state_dict().values(), self.module.state_dict().values()):
-                if kept.dtype.is_floating_point:
-                    kept.lerp_(new, share)
-                else:
-                    kept.copy_(new)
+        average_into(self.kept, self.module, config.ema, step)
         return number
 
     def _when(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
@@ -191,33 +190,3 @@ def merge(parts: Sequence[Evaluation]) -> Evaluation:
         return whole
 
     return Evaluation(**{field.name: woven(field.name) for field in fields(Evaluation)})  # type: ignore[arg-type]
-
-
-def fit_confidence(confidence: NDArray[np.floating], error_mm: NDArray[np.floating]) -> tuple[float, float]:
-    """Slope and offset that turn uncalibrated confidences into the share of joints within 10 mm (Platt 1999).
-
-    confidence, error_mm: any equal shapes; joints without truth are left out. Newton's method on the logistic loss.
-    """
-    known = ~np.isnan(error_mm)
-    raw = np.clip(confidence[known].astype(np.float64), 1e-4, 1 - 1e-4)
-    x = np.stack([np.log(raw / (1 - raw)), np.ones(len(raw))], axis=1)
-    y = (error_mm[known] <= 10).astype(np.float64)
-    theta = np.array([1.0, 0.0])
-    for _ in range(50):
-        p = expit(x @ theta)
-        # A little pull towards 0: where confidence and error are unrelated, or all alike, nothing runs away.
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
-        step = np.linalg.solve(hessian, x.T @ (y - p) - 1e-3 * theta)
-        theta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return float(theta[0]), float(theta[1])
-
-
-def calibration_error(confidence: NDArray[np.floating], error_mm: NDArray[np.floating], bins: int = 10) -> float:
-    """Expected calibration error: mean gap, over bins of confidence, to the share of joints within 10 mm."""
-    known = ~np.isnan(error_mm)
-    p, right = confidence[known], error_mm[known] <= 10
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    gaps = [abs(p[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
-    return float(np.sum(gaps))
