@@ -28,7 +28,7 @@ from trainer.fitting.segment_augment import GROWTH, augment, swapped
 from trainer.judging.segmentation import Tally, judge_geometry, judge_network, table
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
-SHORT = SegmentConfig(minutes=0.003, batch_size=4, pool=24, workers=0, dev_situations=1, learning_rate=0.01)
+SHORT = SegmentConfig(minutes=0.003, batch_size=4, pool=24, workers=0, dev_situations=1, learning_rate=0.01, bf16=False)
 
 
 def test_seeds_of_training_dev_and_test_are_apart() -> None:
@@ -151,6 +151,22 @@ def test_a_run_is_stopped_and_goes_on(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="another network"):
         SegmentFit(tmp_path, replace(TINY, deep=2), SHORT, {}).resume()
+
+
+@pytest.mark.parametrize("asked", [(), ("--precision", "bf16")])
+def test_mixed_precision_is_for_processors_that_have_it(
+    asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[SegmentConfig] = []
+
+    def note(output: Path, network: SegmenterConfig, config: SegmentConfig, *more: object) -> None:
+        taken.append(config)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("trainer.fitting.segment.SegmentFit", note)
+    monkeypatch.setattr("trainer.fitting.recipes.computes_bf16", lambda device: device.type == "cuda")
+    assert main(["segment", str(tmp_path / "run"), "--device", "cpu", *asked]) == 1
+    assert [config.bf16 for config in taken] == [bool(asked)]
 
 
 def test_weights_of_small_images_are_a_start_for_large_ones(tmp_path: Path) -> None:

@@ -289,6 +289,8 @@ def _config(fit: FitConfig, options: argparse.Namespace, world: World, network: 
 
     import torch
 
+    from trainer.fitting.recipes import computes_bf16
+
     asked = {
         item.name: value
         for item in fields(fit)
@@ -297,7 +299,7 @@ def _config(fit: FitConfig, options: argparse.Namespace, world: World, network: 
     if "workers" not in asked and world.device.type == "cuda":
         asked["workers"] = max(1, min(8, torch.get_num_threads() - 1))
     # On 2^3 voxels, where grids of 16^3 end, oneDNN's bfloat16 weight gradients are now and then not a number.
-    fits = world.device.type == "cuda" or (torch.ops.mkldnn._is_mkldnn_bf16_supported() and network.input_size > 16)
+    fits = computes_bf16(world.device) and (world.device.type == "cuda" or network.input_size > 16)
     bf16 = fit.bf16 and fits if options.precision == "auto" else options.precision == "bf16"
     return replace(fit, **asked, bf16=bf16)
 

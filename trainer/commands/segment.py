@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=positive, default=16, help="images of a step (default: 16)")
     add("--reuse", type=positive, default=3, help="how often each rendered image is seen (default: 3)")
     add("--learning-rate", type=_above_zero, default=3e-3, help="(default: 0.003)")
+    add("--precision", default="auto", choices=("auto", "bf16", "f32"), help="auto: bf16 where it is fast")
     add_device_argument(parser)
     add("--workers", type=_from_zero, default=1, help="processes that render; 0: none (default: 1)")
     add("--judge-minutes", type=_above_zero, default=10.0, help="between two looks at dev situations (default: 10)")
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from tracker.network.weights import shipped_segmenter
     from trainer.data.segmentation import DEV_SEEDS, shots
     from trainer.fitting.lock import lock_run
+    from trainer.fitting.recipes import computes_bf16
     from trainer.fitting.segment import SegmentConfig, SegmentFit, network_of_run
     from trainer.judging.segmentation import judge_geometry, judge_network, table
 
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"{output} holds a run already ({there}): {go_on}give another folder")
     if options.resume and options.init:
         raise DataError("--init starts a run, --resume goes on with one: give one of them")
+    device = pick_device(options.device)
     config = SegmentConfig(
         minutes=options.minutes,
         batch_size=options.batch_size,
@@ -85,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         judge_minutes=options.judge_minutes,
         dev_situations=options.dev_situations,
+        bf16=computes_bf16(device) if options.precision == "auto" else options.precision == "bf16",
     )
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
@@ -96,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             f"resume it without --size, or start in another folder with --init {output}/last.safetensors"
         )
     network = replace(network, width=width, height=height)
-    fit = SegmentFit(output, network, config, origin, init, pick_device(options.device))
+    fit = SegmentFit(output, network, config, origin, init, device)
     output.mkdir(parents=True, exist_ok=True)
     lock = lock_run(output)
     try:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from tracker.hand.heatmaps import PAPER_SIGMA
 from tracker.network.v2v import V2VConfig
 from trainer.fitting.losses import LossConfig, LossName
@@ -84,6 +86,11 @@ RECIPES: dict[str, Recipe] = {
 }
 """`paper`: V2V-PoseNet, section 5.1: RMSprop, 2.5e-4, batches of 8, 10 epochs, squared error of the heat maps, plain
 32-bit arithmetic. `modern`: AdamW, warm-up and cosine, mixed precision, averaged weights, integral regression."""
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether mixed precision in bfloat16 pays on a device: processors that imitate it are many times slower."""
+    return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def loss_config(name: LossName, network: V2VConfig, global_joints: bool = False) -> LossConfig:
