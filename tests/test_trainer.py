@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from trainer_samples import write_h5
 
 from tracker.errors import DataError
@@ -28,7 +29,7 @@ from trainer.fitting.fit import Fit
 from trainer.fitting.losses import LossConfig, counts, loss
 from trainer.fitting.order import Order, share
 from trainer.fitting.recipes import FitConfig
-from trainer.judging.confidence import calibration_error, fit_confidence
+from trainer.judging.confidence import PULL, calibrated, calibration_error, fit_confidence
 from trainer.judging.evaluate import evaluate
 from trainer.parallel.world import World
 
@@ -367,6 +368,22 @@ def test_confidence_is_calibrated_on_what_it_is_fitted_to():
     slope, offset = fit_confidence(raw, error)
     mended = 1 / (1 + np.exp(-(slope * np.log(raw / (1 - raw)) + offset)))
     assert calibration_error(mended, error) < 0.03
+
+
+@pytest.mark.parametrize("right", [0, 2, 7, 133, 140])
+@pytest.mark.parametrize(("low", "high"), [(0.0001, 0.002), (0.02, 0.1), (0.3, 0.6)])
+def test_confidence_of_networks_that_know_little_or_all_does_not_run_away(right, low, high):
+    confidence = np.random.default_rng(right).uniform(low, high, 140)
+    slope, offset = fit_confidence(confidence, np.where(np.arange(140) < right, 5.0, 50.0))
+    odds = np.log(confidence / (1 - confidence))
+
+    def loss(theta):
+        z = theta[0] * odds + theta[1]
+        return np.logaddexp(0, z).sum() - z[:right].sum() + PULL / 2 * (theta[0] ** 2 + theta[1] ** 2)
+
+    assert loss((slope, offset)) <= minimize(loss, (1, 0), method="Nelder-Mead").fun + 1e-4
+    assert abs(slope) < 20
+    assert calibrated(confidence, slope, offset).mean() == pytest.approx(right / 140, abs=0.01)
 
 
 def test_voxels_of_a_file_are_the_voxels_it_holds(tmp_path):

@@ -6,22 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+PULL = 1e-3
+"""Weight of the squares of slope and offset beside the loss of all joints."""
+
 
 def fit_confidence(confidence: NDArray[np.floating], error_mm: NDArray[np.floating]) -> tuple[float, float]:
     """Slope and offset that turn uncalibrated confidences into the share of joints within 10 mm (Platt 1999).
 
-    confidence, error_mm: any equal shapes; joints without truth are left out. Newton's method on the logistic loss.
+    confidence, error_mm: any equal shapes; joints without truth are left out. Newton's method on the logistic loss with
+    a little pull towards 0, so that nothing runs away where confidence and error are unrelated, or all alike.
     """
     known = ~np.isnan(error_mm)
     odds = _log_odds(confidence[known])
     x = np.stack([odds, np.ones(len(odds))], axis=1)
     y = (error_mm[known] <= 10).astype(np.float64)
+
+    def loss(theta: NDArray[np.float64]) -> float:
+        z = x @ theta
+        return float((np.logaddexp(0, z) - y * z).sum() + PULL / 2 * (theta @ theta))
+
     theta = np.array([1.0, 0.0])
     for _ in range(50):
         p = expit(x @ theta)
-        # A little pull towards 0: where confidence and error are unrelated, or all alike, nothing runs away.
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
-        step = np.linalg.solve(hessian, x.T @ (y - p) - 1e-3 * theta)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + PULL * np.eye(2)
+        step = np.linalg.solve(hessian, x.T @ (y - p) - PULL * theta)
+        # Where hardly a joint is within 10 mm the loss is flat, and a whole step would go far beyond its lowest place.
+        now = loss(theta)
+        while loss(theta + step) > now and np.abs(step).max() >= 1e-8:
+            step /= 2
         theta += step
         if np.abs(step).max() < 1e-8:
             break
