@@ -100,9 +100,24 @@ def test_a_full_disk_is_one_error_and_lets_the_loop_go_on():
         time.sleep(0.001)
     recorder.close()
     assert len(errors) == 1
+    assert (recorder.written, recorder.dropped) == (3, 197)
     assert "ends after 3 frames" in errors[0]
     assert "No space left" in errors[0]
     assert file.closed
+
+
+def test_frames_that_wait_when_the_disk_is_full_are_counted_as_lost_before_it_is_told():
+    file = SlowFile(room=3, seconds=0.05)
+    recorder = Recorder("walk", lambda header: file)
+    for number in range(20):
+        recorder.write(frame_of(number))
+    while recorder._error is None:
+        time.sleep(0.001)
+    assert (recorder.written, recorder.dropped) == (3, 17)
+    with pytest.raises(CameraError, match="ends after 3 frames"):
+        recorder.write(frame_of(20))
+    assert (recorder.written, recorder.dropped) == (3, 18)
+    recorder.close()
 
 
 def test_frames_of_another_kind_are_refused(tmp_path):

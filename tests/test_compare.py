@@ -13,10 +13,15 @@ from stream_samples import make_hand, make_message, with_unknown_joint
 from tracker.camera import open_recorder
 from tracker.cli import main
 from tracker.compare import as_dict, as_table, compare, match_hands
-from tracker.errors import StreamError
+from tracker.errors import CameraError, StreamError
 from tracker.hand.skeleton import JOINT_NAMES
 from tracker.kept_messages import read_messages
 from tracker.stream.message import HandsMessage, to_json_line
+
+
+def test_a_folder_that_is_no_recording_is_told_as_such(tmp_path):
+    with pytest.raises(CameraError, match=r"is no recording folder: it has no camera\.json"):
+        next(read_messages(tmp_path))
 
 
 def moved(message: HandsMessage, metres: float, hand: int = 0) -> HandsMessage:

@@ -126,6 +126,20 @@ def test_mistakes_are_told(tmp_path, capsys, source, out, reason):
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("out", ["out", "out.h5"])
+def test_what_cannot_be_written_is_named(tmp_path, monkeypatch, out):
+    source = record(tmp_path / "walk", frames_with_truth())
+
+    def full(self, frame, message=None):
+        raise CameraError("no room")
+
+    monkeypatch.setattr("tracker.camera.h5_recording.H5RecordingWriter.append", full)
+    monkeypatch.setattr("tracker.camera.recording_writer.RecordingFolderWriter.append", full)
+    with pytest.raises(CameraError, match=f"{tmp_path / out} cannot be written: no room"):
+        convert(source, tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
 def test_messages_that_are_none_are_told(tmp_path):
     source = record(tmp_path / "walk", frames_with_truth())
     (source / "messages.jsonl").write_text('garbage\n{"frame": 7}\n')

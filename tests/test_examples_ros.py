@@ -131,6 +131,13 @@ def test_ros_bridge_fills_its_messages(monkeypatch):
     assert bridge.best_hand(message["hands"][:1], "left") is None
 
 
+def test_ros_bridge_passes_by_what_is_no_message(monkeypatch):
+    bridge = ros_module(monkeypatch, "hand_bridge")
+    assert bridge.read(pack(make_message()))["version"] == 1
+    for data in (b"", b"\xc1", b"\x93\x01\x02", b"\x07", b"\x80", b"\x81\xa1v\x01"):
+        assert bridge.read(data) is None
+
+
 def test_ros_bridge_publishes_each_camera_on_topics_of_its_own(monkeypatch):
     bridge = ros_module(monkeypatch, "hand_bridge")
     published: dict[str, list[object]] = {}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgpack
 import numpy as np
@@ -17,8 +18,10 @@ import zmq
 from stream_samples import ANY_PORT, LISTEN, ROOT, connect, make_message, make_status, publishing
 
 from tracker.errors import StreamError
+from tracker.loop import _publish_status
 from tracker.stream.message import HandsMessage, pack
 from tracker.stream.publisher import Publisher
+from tracker.stream.rates import LatencyWindow
 from tracker.stream.subscriber import Subscriber
 
 
@@ -255,3 +258,16 @@ def test_iteration_yields_every_message():
             publisher.publish(make_message(frame=frame))
         stream = iter(subscriber)
         assert frames_of([next(stream) for _ in range(5)]) == [0, 1, 2, 3, 4]
+
+
+def test_the_status_keeps_its_pace_whatever_the_frames_take(monkeypatch):
+    sent = []
+    clock = iter([0.0, 0.4, 1.3, 1.7, 2.4, 3.2, 9.0, 9.5, 10.1])
+    monkeypatch.setattr("tracker.loop.time.monotonic", lambda: next(clock))
+    engine = SimpleNamespace(name="none", device="none")
+    camera, tracker = SimpleNamespace(name="walk", dropped=0), SimpleNamespace(model="none", engine=engine)
+    publisher = SimpleNamespace(status=lambda message: sent.append(message.uptime_s))
+    due = 0.0
+    for _ in range(9):
+        due = _publish_status(publisher, camera, tracker, LatencyWindow(), 0.0, due)
+    assert sent == [0.0, 1.3, 2.4, 3.2, 9.0, 10.1]

@@ -10,9 +10,9 @@ import pytest
 import zmq
 from stream_samples import ANY_PORT, connect_with, make_message, proxying
 
-from tracker.cli import main
+from tracker.cli import _set_up_logging, main
 from tracker.errors import StreamError
-from tracker.stream.curve import Doorkeeper
+from tracker.stream.curve import Doorkeeper, warn_if_open
 from tracker.stream.keys import make_keys, read_client_keys, read_server_keys
 from tracker.stream.publisher import Publisher
 from tracker.stream.subscriber import Subscriber
@@ -196,6 +196,20 @@ def test_plain_on_an_open_endpoint_is_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
         Publisher("tcp://*:*", "simulated", insecure=True).close()
     assert "not encrypted" in caplog.text
+
+
+def test_who_can_listen_is_told_also_to_those_who_want_errors_only(caplog):
+    loggers = [logging.getLogger(name) for name in (None, "tracker", "tracker.stream.curve")]
+    levels = [logger.level for logger in loggers]
+    try:
+        _set_up_logging(quiet=True, verbose=False)
+        warn_if_open("tcp://*:5591", None)
+        logging.getLogger("tracker.camera").warning("something else")
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+    assert "not encrypted" in caplog.text
+    assert "something else" not in caplog.text
 
 
 @pytest.mark.parametrize(

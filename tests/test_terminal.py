@@ -20,12 +20,17 @@ from tracker.cli import main
 from tracker.stream.colors import has_colors
 from tracker.stream.message import Percentiles
 from tracker.stream.rates import LatencyWindow, Rate
-from tracker.stream.terminal import LiveLine, Summary, format_live
+from tracker.stream.terminal import LiveLine, Summary, format_live, printable
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = Rate(29.5, Percentiles(10.5, 12.25, math.nan))
 CODES = re.compile(r"\x1b\[\d*m")
 RUN = [sys.executable, "-m", "tracker", "run", "--camera", "simulated", "--bind", "none"]
+
+
+@pytest.mark.parametrize(("name", "shown"), [("desk 2", "desk 2"), ("a\x1b[31m\nb", "'a\\x1b[31m\\nb'")])
+def test_names_do_not_command_the_terminal(name, shown):
+    assert printable(name) == shown
 
 
 def live_text(*args, **options) -> str:

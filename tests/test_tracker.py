@@ -223,6 +223,7 @@ GOOD = '{"name": "x", "width": 64, "height": 48, "fx": 60, "fy": 60, "cx": 32, "
         (["--camera", "simulated", "--bind", "tcp://127.0.0.1"], "127.0.0.1"),
         (["--camera", "simulated", "--bind", "TAKEN"], "in use"),
         (["--camera", "simulated", "--output", "nowhere/a.jsonl"], "folder"),
+        (["--camera", "simulated", "--output", "new/../a.h5", "--record", "a.h5"], "are both"),
     ],
 )
 def test_bad_input_is_one_clear_line(words, message, tmp_path, monkeypatch, capsys):

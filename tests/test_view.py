@@ -101,6 +101,12 @@ def test_missing_package_names_the_command_to_install_it(monkeypatch):
         LiveView(make_controls())
 
 
+def test_what_the_page_needs_is_loaded_before_a_camera_waits(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert main(["run", "--view", "--bind", "none", "--camera", "nowhere"]) == 1
+    assert "pip install" in capsys.readouterr().err
+
+
 def wait_until(condition, seconds: float = 5.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

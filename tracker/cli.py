@@ -177,7 +177,7 @@ def add_segmentation_argument(parser: argparse.ArgumentParser) -> None:
 def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:
     """`--quiet` or `--verbose`."""
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--quiet", action="store_true", help="print errors only")
+    either.add_argument("--quiet", action="store_true", help="print errors, and warnings about who can listen, only")
     either.add_argument("--verbose", action="store_true", help="print the time of each stage and what is used")
 
 
@@ -185,6 +185,8 @@ def _set_up_logging(quiet: bool, verbose: bool) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s", stream=sys.stderr)
     logging.getLogger().setLevel(logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("tracker").setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    if quiet:  # who can listen is told all the same: nobody may be the wiser until it is too late
+        logging.getLogger("tracker.stream.curve").setLevel(logging.WARNING)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -196,6 +198,8 @@ def _run(options: argparse.Namespace) -> int:
     # What is in /dev may be a file by way of the shell: /dev/stdout.
     if options.output is not None and Path(options.output).is_file() and Path(options.output).parts[:2] != ("/", "dev"):
         raise TrackerError(f"{options.output} is there already and is not overwritten: choose another --output")
+    if options.record and options.output and Path(options.record).resolve() == Path(options.output).resolve():
+        raise TrackerError(f"--record and --output are both {options.output}: choose another --output")
     # First of all: torch, the camera and the network take their time.
     server_keys(options.bind, options.keys, options.insecure)
 
@@ -206,12 +210,16 @@ def _run(options: argparse.Namespace) -> int:
     from tracker.loop import View, run
     from tracker.stream.output import JsonLines
     from tracker.stream.publisher import Publisher
-    from tracker.stream.terminal import LiveLine, Summary
+    from tracker.stream.terminal import LiveLine, Summary, printable
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
     profile = read_profile(Path(options.profile)) if options.profile is not None else None
     config = TrackerConfig(hands=options.hands, profile=profile, segmentation=options.segmentation)
+    if options.view:  # before the camera is opened: loading it takes most of a second
+        from tracker.view.page import load_viser
+
+        load_viser()
     with ExitStack() as open_things:
         # The camera is opened last: a live one should not wait, and drop frames, while a network is compiled.
         tracker = open_things.enter_context(Tracker(options.model, options.engine, options.device, config))
@@ -242,7 +250,10 @@ def _run(options: argparse.Namespace) -> int:
         where = "publishing nothing" if publisher.endpoint == "none" else f"publishing on {publisher.endpoint}"
         engine = tracker.engine
         if not options.quiet:
-            print(f"{camera.name}: {tracker.model} on {engine.name} ({engine.device}), {where}", file=sys.stderr)
+            print(
+                f"{printable(camera.name)}: {tracker.model} on {engine.name} ({engine.device}), {where}",
+                file=sys.stderr,
+            )
         started = time.monotonic()
         summary = Summary()
         try:

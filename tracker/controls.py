@@ -55,7 +55,7 @@ class RecordSwitch:
 
     @property
     def lost(self) -> int:
-        """Frames that all recordings together lost, because the disk was too slow."""
+        """Frames that all recordings together lost, because the disk was too slow or could not be written to."""
         recorder = self._recorder
         return self._lost + (0 if recorder is None else recorder.dropped)
 
@@ -73,9 +73,9 @@ class RecordSwitch:
             except TrackerError as error:
                 if self._asked_for:
                     raise
-                self._lost += self._recorder.dropped
                 with contextlib.suppress(TrackerError):  # the first error counts
                     self._recorder.close()  # its thread ends
+                self._lost += self._recorder.dropped
                 self.last, self._recorder, self.path, self.error = self.path, None, None, str(error)
                 log.error("%s", error)
 

@@ -38,8 +38,11 @@ def convert(source: Path, out: Path, progress: bool = False) -> int:
                 try:
                     for frame in frames:
                         header = RecordingHeader(camera.name, frame.intrinsics, frame.depth_scale)
-                        file = file or create_recording(unfinished, header)
-                        file.append(frame, messages.get(frame.number))
+                        try:
+                            file = file or create_recording(unfinished, header)
+                            file.append(frame, messages.get(frame.number))
+                        except CameraError as error:
+                            raise CameraError(f"{out} cannot be written: {error}") from error
                 finally:
                     if file is not None:
                         file.close()

@@ -134,7 +134,8 @@ def _publish_status(
             latency_ms=rate.latency_ms,
         )
     )
-    return now + STATUS_SECONDS
+    # At its own pace, whatever the frames take; what is late by more than that is not made up for.
+    return due + STATUS_SECONDS if now < due + STATUS_SECONDS else now + STATUS_SECONDS
 
 
 def _details(frame: DepthFrame, camera: Camera, tracker: Tracker) -> str:

@@ -69,7 +69,11 @@ int main(int count, char** arguments) try {
     zmq::context_t context;
     zmq::socket_t socket(context, zmq::socket_type::sub);
     socket.set(zmq::sockopt::maxmsgsize, std::int64_t{1} << 20);  // nothing that a tracker sends comes near
-    socket.connect(endpoint);                                     // the tracker may start later
+    try {
+        socket.connect(endpoint);  // the tracker may start later
+    } catch (const zmq::error_t& error) {
+        throw std::runtime_error("endpoint \"" + endpoint + "\": " + error.what());
+    }
     socket.set(zmq::sockopt::subscribe, "hands.");  // every camera; "hands.simulated" would be that one
     socket.set(zmq::sockopt::subscribe, "status.");
 

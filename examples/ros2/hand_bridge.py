@@ -52,6 +52,15 @@ def pose_array(message, hand):
     return array
 
 
+def read(data):
+    """Return a message as a dict, None for anything that is none."""
+    try:
+        message = msgpack.unpackb(data)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and {"version", "camera"} <= message.keys() else None
+
+
 def main():
     endpoint = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5556"
     rclpy.init()
@@ -72,15 +81,19 @@ def main():
     while rclpy.ok():
         newest = {}
         while socket.poll(0 if newest else SILENCE_MS):
-            topic, data = socket.recv_multipart()
-            newest[topic] = data
+            parts = socket.recv_multipart()
+            if len(parts) == 2:
+                newest[parts[0]] = parts[1]
         if not newest:
             node.get_logger().warning(f"silence: no tracker publishes on {endpoint}")
         for topic, data in newest.items():
-            message = msgpack.unpackb(data)
+            message = read(data)
+            if message is None:
+                node.get_logger().warning(f"what came from {endpoint} is no message of a tracker")
+                continue
             if message["version"] != VERSION:
                 sys.exit(f"protocol version {message['version']} arrived, this program reads version {VERSION}")
-            if message["skeleton"] != "hand21":
+            if message.get("skeleton") != "hand21":
                 sys.exit("start the tracker without --skeleton: this program reads the joints of hand21")
             if topic.startswith(b"hands."):
                 publish(message, "markers", marker_array(message))

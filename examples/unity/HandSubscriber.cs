@@ -7,6 +7,7 @@
 //    stands, its blue axis along the camera's view.
 // 3. Start `python -m tracker run`, press Play, and switch Gizmos on.
 
+using System;
 using System.Collections.Generic;
 using NetMQ;
 using NetMQ.Sockets;
@@ -21,7 +22,8 @@ public sealed class HandSubscriber : MonoBehaviour
     public List<Hand> Hands { get; private set; } = new List<Hand>();
 
     SubscriberSocket socket;
-    float heard;
+    float heard; // when anything came last
+    float seen;  // when hands came last, were it none
 
     void OnEnable()
     {
@@ -30,7 +32,7 @@ public sealed class HandSubscriber : MonoBehaviour
         socket.Connect(endpoint);   // the tracker may start later
         socket.Subscribe("hands."); // "hands.simulated" would be that one camera
         socket.Subscribe("status.");
-        heard = Time.realtimeSinceStartup;
+        heard = seen = Time.realtimeSinceStartup;
     }
 
     void OnDisable()
@@ -46,13 +48,25 @@ public sealed class HandSubscriber : MonoBehaviour
         while (socket.TryReceiveMultipartBytes(ref parts)) // never waits; of what has come, the newest counts
         {
             heard = Time.realtimeSinceStartup;
-            if (parts.Count == 2 && parts[0][0] == 'h') newest = parts[1];
+            if (parts.Count == 2 && parts[0].Length > 0 && parts[0][0] == 'h') newest = parts[1];
         }
-        if (newest != null) Hands = Hand.ReadMessage(newest);
-        if (Time.realtimeSinceStartup - heard > SilenceSeconds)
+        if (newest != null)
         {
-            Debug.LogWarning("silence: no tracker publishes on " + endpoint);
-            heard = Time.realtimeSinceStartup;
+            seen = Time.realtimeSinceStartup;
+            try { Hands = Hand.ReadMessage(newest); }
+            catch (Exception error) // another version, another skeleton, or no message of a tracker
+            {
+                Debug.LogError(endpoint + ": " + error.Message);
+                Hands.Clear();
+                enabled = false; // once is enough: switch the component on again when that is mended
+                return;
+            }
+        }
+        if (Time.realtimeSinceStartup - seen > SilenceSeconds)
+        {
+            bool alive = Time.realtimeSinceStartup - heard <= SilenceSeconds; // its status comes, but no frames
+            Debug.LogWarning(alive ? "the camera gives no frames" : "silence: no tracker publishes on " + endpoint);
+            seen = Time.realtimeSinceStartup;
             Hands.Clear();
         }
         if (log && newest != null)

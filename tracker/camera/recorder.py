@@ -50,7 +50,8 @@ class Recorder:
     name: of the camera. create: starts the file, once the first frame has told its size.
     lossless: `write` waits for the disk where a frame would be lost; for sources that wait themselves.
     target: what is written, for errors.
-    written, dropped: frames in the file, and frames lost, with their messages, because the disk was too slow.
+    written, dropped: frames in the file, and frames lost, with their messages, because the disk was too slow or could
+    not be written to.
     A frame that is handed in must not be changed afterwards; cameras hand out a new array each time.
     """
 
@@ -78,6 +79,8 @@ class Recorder:
 
         Raises CameraError, once, if the file could not be written; later frames are then let go.
         """
+        if self._error is not None:
+            self.dropped += 1
         self._raise_error()
         if self._closed:
             raise CameraError("the recording is closed: open a new one to record more")
@@ -122,11 +125,23 @@ class Recorder:
             self._write_all()
         except Exception as error:  # whatever it is, the loop must not wait for a thread that has ended
             mend = "; make room, or record to another disk" if isinstance(error, OSError) else ""
-            self._error = CameraError(
+            told = CameraError(
                 f"{self._target} ends after {self.written} frames, it cannot be written: {reason_of(error)}{mend}"
             )
-            while self._waiting.get() is not None:
-                pass
+            # The frame that could not be written is lost, and those that wait are; they count before it is told.
+            self.dropped += 1
+            ended = False
+            while not (ended or self._waiting.empty()):
+                ended = self._let_go()
+            self._error = told
+            while not ended:
+                ended = self._let_go()
+
+    def _let_go(self) -> bool:
+        """Take what waits, and count it as lost; says whether that was the end."""
+        ended = self._waiting.get() is None
+        self.dropped += not ended
+        return ended
 
     def _write_all(self) -> None:
         # The messages' module imports this package: at the top of the file the two would wait for each other.

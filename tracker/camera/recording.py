@@ -52,6 +52,7 @@ def read_folder_messages(path: Path) -> list[str]:
 
     The last line is let go if it is cut off, or if the image of its frame was not written any more.
     """
+    read_header(path / "camera.json")  # a folder that is no recording is told as such
     images = numbered_images(path / "depth")
     lines = _lines(path / "messages.jsonl") or []
     if lines and _frame_number(lines[-1]) not in images:

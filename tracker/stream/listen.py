@@ -55,15 +55,18 @@ def _print_all(subscriber: Subscriber, args: argparse.Namespace) -> int:
 
     window = LatencyWindow()
     seen = 0
+    which = f" of camera {args.camera!r}" if args.camera else ""
     silent_since = time.monotonic()
     warned = False
     while args.frames is None or seen < args.frames:
         silence = time.monotonic() - silent_since
         if args.timeout is not None and silence >= args.timeout:
-            raise StreamError(f"nothing came from {subscriber.endpoint} for {args.timeout:g} s: is a tracker running?")
+            raise StreamError(
+                f"nothing{which} came from {subscriber.endpoint} for {args.timeout:g} s: is a tracker running"
+                + (", and is its camera called so (see `listen` without --camera)?" if args.camera else "?")
+            )
         if silence >= SILENCE_SECONDS and not warned:
             warned = True
-            which = f" of camera {args.camera!r}" if args.camera else ""
             print(
                 f"nothing{which} arrives from {subscriber.endpoint}, still waiting; "
                 "start `python -m tracker run`, or name the endpoint of its --bind"

@@ -88,10 +88,15 @@ def _cut(parts: list[Part], width: int) -> list[Part]:
     return kept
 
 
+def printable(name: str) -> str:
+    """A camera's name as it may be printed: one with control characters, which a terminal would obey, is quoted."""
+    return name if name.isprintable() else repr(name)
+
+
 def format_message(message: HandsMessage, rate: Rate) -> str:
     """The line of `listen` for a frame, positions in metres."""
     hands = " | ".join(format_palm(hand) for hand in message.hands) or "no hands"
-    camera = message.camera if message.camera.isprintable() else repr(message.camera)
+    camera = printable(message.camera)
     return (
         f"{camera} {message.frame}  {rate.fps:5.1f} fps  {message.latency_ms.total:6.1f} ms  "
         f"dropped {message.dropped}  {hands}"

@@ -32,6 +32,15 @@ CUBE_GREY: Final = 200
 OWN_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 
+def load_viser() -> Any:
+    """The package that serves the page; loading it takes most of a second. Raises TrackerError if it is missing."""
+    try:
+        import viser
+    except ImportError as error:
+        raise TrackerError(missing_package("viser", "the live view", 'pip install "v2v-hand-tracker[view]"')) from error
+    return viser
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """What a page shows of a frame. hands: in the camera's frame of reference. text: Markdown, about the frame."""
@@ -54,12 +63,7 @@ class Page:
     def __init__(
         self, title: str, port: int = 8080, on_unwatched: Callable[[], None] = lambda: None, cubes: bool = True
     ) -> None:
-        try:
-            import viser
-        except ImportError as error:
-            raise TrackerError(
-                missing_package("viser", "the live view", 'pip install "v2v-hand-tracker[view]"')
-            ) from error
+        viser = load_viser()
         with _silent(), _for_own_pages():
             self.server = viser.ViserServer(host="127.0.0.1", port=port, label=title, verbose=False)
         self.url = f"http://127.0.0.1:{self.server.get_port()}"
