@@ -125,7 +125,7 @@ def test_live_page_shows_the_hands_and_obeys_its_buttons(tmp_path):
 
         browser.evaluate("document.querySelectorAll('[role=slider]')[0].focus()")
         browser.press("ArrowRight")
-        assert wait_until(lambda: controls.filter == FilterConfig(min_cutoff=0.8))
+        assert wait_until(lambda: controls.filter == FilterConfig(min_cutoff=round(FilterConfig().min_cutoff + 0.1, 1)))
         browser.evaluate("[...document.querySelectorAll('input[type=checkbox]')].at(-1).click()")
         assert wait_until(lambda: controls.filter is None)
 

@@ -15,7 +15,7 @@ NEW_POSE = 0.4
 far apart."""
 WHOLE_HAND = 3.0
 """How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
-STILL_HAND, STILL_JOINT = 0.04, 0.10
+STILL_HAND, STILL_JOINT = 0.12, 0.30
 """Metres a second: slower motion of the hand's middle, and of joints against it, is mostly noise."""
 
 
@@ -27,9 +27,9 @@ class FilterConfig:
     derivative_cutoff: Hz, of the speed estimate.
     """
 
-    min_cutoff: float = 0.7
-    beta: float = 14.0
-    derivative_cutoff: float = 2.0
+    min_cutoff: float = 0.3
+    beta: float = 45.0
+    derivative_cutoff: float = 1.0
 
     def __post_init__(self) -> None:
         if self.min_cutoff <= 0 or self.beta < 0 or self.derivative_cutoff <= 0:

@@ -161,7 +161,7 @@ class LiveView:
                 "cut-off, Hz", 0.1, 10.0, 0.1, start.min_cutoff, hint="of a still hand: lower is smoother"
             )
             self._beta = gui.add_slider(
-                "beta, Hz per m/s", 0.0, 40.0, 0.5, start.beta, hint="higher follows a moving hand more closely"
+                "beta, Hz per m/s", 0.0, 100.0, 1.0, start.beta, hint="higher follows a moving hand more closely"
             )
         for handle in (self._filter_on, self._cutoff, self._beta):
             handle.on_update(lambda _: self._set_filter())
