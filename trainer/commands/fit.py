@@ -134,8 +134,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.parallel.world import SharedError
 
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (options.output / name).exists()]
-    found = world.share(found)
+    found = world.share(_run_in(options.output))
     there = "checkpoint.pt" in found
     if found and not (options.resume or (restarted and there)):
         go_on = "go on with --resume, or " if there else ""
@@ -188,6 +187,12 @@ def _train(options: argparse.Namespace, world: World) -> None:
     finally:
         if lock is not None:
             lock.close()
+
+
+def _run_in(output: Path) -> list[str]:
+    """The files of a run in a folder: none if it ended before its first checkpoint, which leaves nothing to keep."""
+    names = ("checkpoint.pt", "last.safetensors", "log.jsonl")
+    return [name for name in names if (output / name).is_file() and (output / name).stat().st_size]
 
 
 def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation: str, fit: Fit, world: World) -> None:
