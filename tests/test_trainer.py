@@ -281,6 +281,18 @@ def test_resuming_is_the_same_as_never_stopping(tmp_path):
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
 
 
+def test_a_resumed_run_takes_the_new_weight_decay(tmp_path):
+    write_h5(tmp_path / "a.h5")
+    samples = Hdf5Samples(tmp_path / "a.h5")
+    fit_of(tmp_path / "out", samples, 1).run()
+    fit = fit_of(tmp_path / "out", samples, 2, weight_decay=0.3)
+    fit.resume()
+    fit.run()
+    assert [group["weight_decay"] for group in fit.optimizer.param_groups] == [0.3]
+    saved = load_checkpoint(tmp_path / "out", torch.device("cpu"))["optimizer"]["param_groups"]
+    assert saved[0]["weight_decay"] == fit.settings()["fit"]["weight_decay"] == 0.3
+
+
 def test_a_run_is_not_overwritten_by_mistake(tmp_path, capsys):
     write_h5(tmp_path / "a.h5")
     (tmp_path / "out").mkdir()

@@ -131,6 +131,9 @@ class Fit:
             self.module.load_state_dict(found["model"])
             self.kept.v2v.load_state_dict(found["kept"])
             self.optimizer.load_state_dict(found["optimizer"])
+            for group in self.optimizer.param_groups:
+                # Its groups come with the old settings. Each step sets the learning rate; this is the other.
+                group["weight_decay"] = self.config.weight_decay
             self.state = State(**found["state"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise DataError(
