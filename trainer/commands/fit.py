@@ -209,8 +209,9 @@ def _check_labels(name: str, samples: SampleSource) -> None:
     """Raise DataError if the labels teach nothing, and warn if many of them do not."""
     import numpy as np
 
-    chosen = np.unique(np.linspace(0, len(samples) - 1, 64).astype(int))
-    hands = [sample.joints for sample in (samples[int(i)] for i in chosen) if sample.presence]
+    from trainer.data.identity import spread
+
+    hands = [sample.joints for sample in spread(samples) if sample.presence]
     if not hands:
         return
     with np.errstate(invalid="ignore"):
