@@ -266,6 +266,8 @@ def test_a_bomb_costs_no_memory():
     [
         ({"com3D": np.zeros((5, 2))}, "com3D"),
         ({"mirrored": np.zeros(4)}, "mirrored"),
+        ({"cube": [(250.0,) * 3] * 3 + [(300.0, 200.0, 100.0)] * 2}, "cube of sample 3 is 300 x 200 x 100 mm"),
+        ({"cube": [(250.0, 250.0, np.nan)] * 5}, "positive edge lengths"),
     ],
 )
 def test_tables_of_other_shapes_are_told(tmp_path, change, message):

@@ -58,9 +58,7 @@ class Hdf5Samples:
         if len(self._voxels) < count:
             raise DataError(f"{self.path}: {count} labels but {len(self._voxels)} samples in {self.data_label!r}")
         self._labels: NDArray[np.float32] = labels[:].astype(np.float32)
-        self._edges: NDArray[np.float64] = np.asarray(cubes[:], np.float64).reshape(count, -1)[:, 0] / 1000
-        if not (np.isfinite(self._edges) & (self._edges > 0)).all():
-            raise DataError(f"{self.path}: {self.cubes_label!r} must hold positive edge lengths in millimetres")
+        self._edges = self._equal_edges(np.asarray(cubes[:], np.float64).reshape(count, -1)) / 1000
         self.joints = int(labels.shape[1])
         self._centers = self._camera_centers(count)
         self._mirrored = self._optional("mirrored", (count,))
@@ -102,6 +100,21 @@ class Hdf5Samples:
         if not isinstance(found, h5py.Dataset) or found.shape != shape:
             raise DataError(f"{self.path}: {name!r} must be of shape {shape}, is {getattr(found, 'shape', 'a group')}")
         return np.asarray(found[:])
+
+    def _equal_edges(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One edge (n,) of each cube, of one or all three (n, k) of them, mm. Raises DataError if they are not equal."""
+        if not (np.isfinite(edges) & (edges > 0)).all():
+            raise DataError(f"{self.path}: {self.cubes_label!r} must hold positive edge lengths in millimetres")
+        uneven = ~np.isclose(edges, edges[:, :1], rtol=1e-4).all(axis=1)
+        if uneven.any():
+            # Grids have one size of voxel, and millimetres of a joint are one factor for all axes.
+            index = int(uneven.argmax())
+            told = " x ".join(f"{edge:g}" for edge in edges[index])
+            raise DataError(
+                f"{self.path}: the cube of sample {index} is {told} mm in {self.cubes_label!r}; all edges of a cube "
+                "must be of one length: cut these samples out of equal-sided cubes"
+            )
+        return edges[:, 0]
 
     def _camera_centers(self, count: int) -> NDArray[np.float64] | None:
         """The cubes' centres (n, 3), metres, camera frame; None if the file does not tell."""
