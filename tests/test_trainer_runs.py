@@ -1,5 +1,6 @@
 """Whole runs from the command line: killed, resumed, shared by several processes, stopped by what goes wrong."""
 
+import io
 import json
 import os
 import random
@@ -313,6 +314,21 @@ def test_labels_that_teach_nothing_are_refused(tmp_path, data):
         done = run(words(broken, tmp_path / name, "--epochs", "1", "--workers", "0"))
         assert done.returncode == 1
         assert "no label lies in its cube" in done.stderr
+
+
+def test_grids_without_a_voxel_are_refused(tmp_path, capsys):
+    write_h5(tmp_path / "empty.h5")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, np.zeros((8, 8, 8), bool))
+    with h5py.File(tmp_path / "empty.h5", "r+") as file:
+        for i in range(6):
+            del file[f"real_voxels/{i}"]
+            file[f"real_voxels/{i}"] = np.frombuffer(buffer.getvalue(), np.uint8)
+    assert main(words(tmp_path / "empty.h5", tmp_path / "out", "--workers", "0")[2:]) == 1
+    printed = capsys.readouterr().err
+    assert "none of 6 has an occupied voxel" in printed
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_other_joints_are_a_start(tmp_path, data):

@@ -147,7 +147,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     seed = recipe.fit.seed if options.seed is None else options.seed
     train, dev = world.together(lambda: _open(options, seed))
     if options.train not in STREAMS:
-        world.together(lambda: _check_labels(options.train, train) if world.main else None)
+        world.together(lambda: _check_samples(options.train, train) if world.main else None)
     network = _network(options, train)
     config = _config(recipe.fit, options, world, network)
     augmentation, augmentation_name = _augmentation(options, train)
@@ -205,18 +205,21 @@ def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation:
     part.replace(output / "config.json")
 
 
-def _check_labels(name: str, samples: SampleSource) -> None:
-    """Raise DataError if the labels teach nothing, and warn if many of them do not."""
+def _check_samples(name: str, samples: SampleSource) -> None:
+    """Raise DataError if samples hold nothing or labels teach nothing, and warn if many of the labels do not."""
     import numpy as np
 
     from trainer.data.identity import spread
 
-    hands = [sample.joints for sample in spread(samples) if sample.presence]
+    look = f"look at them with `python -m trainer inspect {name}`"
+    looked_at = spread(samples)
+    if not any(len(sample.points) for sample in looked_at):
+        raise DataError(f"{name}: the grids are empty, none of {len(looked_at)} has an occupied voxel; {look}")
+    hands = [sample.joints for sample in looked_at if sample.presence]
     if not hands:
         return
     with np.errstate(invalid="ignore"):
         inside = np.mean((np.abs(np.stack(hands)) < 1).all(axis=2))
-    look = f"look at them with `python -m trainer inspect {name}`"
     if inside == 0:
         raise DataError(f"{name}: no label lies in its cube, where all coordinates are from -1 to 1; {look}")
     if inside < 0.5:
