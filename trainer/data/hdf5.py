@@ -102,7 +102,7 @@ class Hdf5Samples:
         return np.asarray(found[:])
 
     def _equal_edges(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One edge (n,) of each cube, of one or all three (n, k) of them, mm. Raises DataError if they are not equal."""
+        """One edge (n,) of each cube, of one or three (n, k) of them, mm. Raises DataError if they are not equal."""
         if not (np.isfinite(edges) & (edges > 0)).all():
             raise DataError(f"{self.path}: {self.cubes_label!r} must hold positive edge lengths in millimetres")
         uneven = ~np.isclose(edges, edges[:, :1], rtol=1e-4).all(axis=1)
