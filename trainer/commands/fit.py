@@ -148,9 +148,14 @@ def _train(options: argparse.Namespace, world: World) -> None:
     train, dev = world.together(lambda: _open(options, seed))
     if options.train not in STREAMS:
         world.together(lambda: _check_samples(options.train, train) if world.main else None)
-    network = _network(options, train)
-    config = _config(recipe.fit, options, world, network)
-    augmentation, augmentation_name = _augmentation(options, train)
+    try:
+        network = _network(options, train)
+        config = _config(recipe.fit, options, world, network)
+        augmentation, augmentation_name = _augmentation(options, train)
+        loss = options.loss or ("heatmap" if options.global_joints else recipe.loss)
+        losses = loss_config(loss, network, options.global_joints)
+    except ValueError as error:
+        raise SharedError(str(error)) from error  # every process finds it
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
     origin: dict[str, Any] = {**seen, "init": options.init}
     fit = Fit(
@@ -160,12 +165,10 @@ def _train(options: argparse.Namespace, world: World) -> None:
         network,
         name=options.model,
         config=config,
-        loss_config=loss_config(
-            options.loss or ("heatmap" if options.global_joints else recipe.loss), network, options.global_joints
-        ),
+        loss_config=losses,
         augmentation=augmentation,
         world=world,
-        init=find_weights(options.init) if options.init else None,
+        init=world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None)),
         edge=world.share(train[0].edge),
         origin=origin,
         tensorboard=options.tensorboard,
