@@ -2,6 +2,7 @@
 
 import io
 import math
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,13 @@ from tracker.network.v2v import V2VConfig
 from tracker.network.weights import load_weights
 from trainer.cli import main
 from trainer.data.hdf5 import Hdf5Samples
+from trainer.data.identity import identity
+from trainer.data.packed import PackedSamples
 from trainer.data.sample import Sample, collate
+from trainer.data.scenes import SceneSamples
 from trainer.data.synthetic import SyntheticSamples
 from trainer.fitting.augment import PAPER, Augmentation, _turn, augment
-from trainer.fitting.checkpoint import load_checkpoint
+from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.counter import normal, sample_keys, uniform
 from trainer.fitting.fit import Fit
 from trainer.fitting.losses import LossConfig, counts, loss
@@ -280,6 +284,63 @@ def test_resuming_is_the_same_as_never_stopping(tmp_path):
     for name, tensor in whole.module.state_dict().items():
         torch.testing.assert_close(second.module.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
+
+
+def test_a_resumed_run_takes_the_new_weight_decay(tmp_path):
+    write_h5(tmp_path / "a.h5")
+    samples = Hdf5Samples(tmp_path / "a.h5")
+    fit_of(tmp_path / "out", samples, 1).run()
+    fit = fit_of(tmp_path / "out", samples, 2, weight_decay=0.3)
+    fit.resume()
+    fit.run()
+    assert [group["weight_decay"] for group in fit.optimizer.param_groups] == [0.3]
+    saved = load_checkpoint(tmp_path / "out", torch.device("cpu"))["optimizer"]["param_groups"]
+    assert saved[0]["weight_decay"] == fit.settings()["fit"]["weight_decay"] == 0.3
+
+
+def test_other_data_are_not_gone_on_with(tmp_path):
+    write_h5(tmp_path / "a.h5")
+    fit_of(tmp_path / "out", Hdf5Samples(tmp_path / "a.h5"), 1).run()
+    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "packed")]) == 0
+    fit_of(tmp_path / "out", PackedSamples(tmp_path / "packed"), 2).resume()  # the same, in another form
+    shutil.copy(tmp_path / "a.h5", tmp_path / "b.h5")
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["labels"][4, 7, 1] += np.float32(0.01)
+    other = Hdf5Samples(tmp_path / "b.h5")
+    with pytest.raises(DataError, match=r"another set of training data \(checksum \w+, not checksum \w+\)"):
+        fit_of(tmp_path / "out", other, 2).resume()
+    # Checkpoints of before do not tell.
+    found = load_checkpoint(tmp_path / "out", torch.device("cpu"))
+    del found["identity"]["set of training data"]
+    save_checkpoint(tmp_path / "out", found)
+    fit_of(tmp_path / "out", other, 2).resume()
+
+
+def test_the_identity_of_data_is_cheap_and_stable():
+    joints = np.array([[0.5, np.nan, -0.25]], np.float32)
+
+    class Large:
+        joints, asked = 1, 0
+
+        def __len__(self):
+            return 957_000
+
+        def __getitem__(self, index):
+            self.asked += 1
+            return Sample(np.zeros((index % 7, 3), np.float32), joints, 0.3)
+
+    large = Large()
+    assert identity(large) == "checksum 44651bd571619e9d"  # on any machine
+    assert large.asked == 64
+    one = SyntheticSamples(100, 4)
+    one._make = None  # which nobody may call
+    assert (
+        identity(one)
+        == identity(SyntheticSamples(200, 4))
+        == "SyntheticSamples edge 0.26, others 0.05, seed 4, views 1"
+    )
+    others = [SyntheticSamples(100, 6), SyntheticSamples(100, 4, views=2), SceneSamples(100, 4)]
+    assert len({identity(samples) for samples in [one, *others]}) == 4
 
 
 def test_a_run_is_not_overwritten_by_mistake(tmp_path, capsys):

@@ -202,7 +202,7 @@ def test_damaged_checkpoints_are_one_line(port, kind, tmp_path, capsys):
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "garbage":
-        path.write_bytes(os.urandom(5000))
+        path.write_bytes(b"i" + os.urandom(5000))  # a letter that the unpickler takes for a command
     elif kind == "truncated":
         torch.save(port.state_dict(), path)
         path.write_bytes(path.read_bytes()[:-3000])
@@ -216,6 +216,21 @@ def test_damaged_checkpoints_are_one_line(port, kind, tmp_path, capsys):
     printed = capsys.readouterr().err.strip()
     assert "old.pth" in printed
     assert "\n" not in printed
+    reasons = {"empty": "it is empty", "garbage": "begins as no file of torch.save", "truncated": "cut short"}
+    assert reasons.get(kind, "") in printed
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_where_weights_are_wanted_names_the_command(port, legacy, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model_state_dict": port.state_dict()}, "old.tar", _use_new_zipfile_serialization=not legacy)
+    (tmp_path / "old.pth").write_bytes(b"garbage")
+    for name in ("old.tar", "old.pth"):
+        for command in (["evaluate", name, "synthetic"], ["fit", "synthetic", "out", "--init", name]):
+            assert main(command) == 1
+            printed = capsys.readouterr().err.strip()
+            assert f"python -m trainer convert {name} NEW.safetensors" in printed
+            assert "\n" not in printed
 
 
 def test_joints_of_another_order_are_not_tracked(tmp_path):

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from tracker.errors import DataError
+from tracker.hand.cube import Cube
 from trainer.cli import main
 from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.npz import MOST_BYTES, occupied
 from trainer.data.packed import PackedSamples
+from trainer.data.sample import Sample
+from trainer.data.writing import Hdf5Writer
 
 NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
 torch.set_num_threads(1)
@@ -80,6 +83,42 @@ def test_real_frames_take_about_a_kilobyte_and_come_back(tmp_path):
     assert size / 10 < 1600
     assert main(["convert", str(tmp_path / "packed"), str(tmp_path / "back.h5")]) == 0
     assert_equal(Hdf5Samples(tmp_path / "back.h5"), Hdf5Samples(NYU))
+
+
+@pytest.mark.parametrize(
+    ("crop", "option", "up"),
+    [(None, "auto", False), (1, "auto", False), (-1, "auto", True), (None, "up", True), (-1, "down", False)],
+)
+def test_centres_are_turned_into_the_camera_frame(tmp_path, crop, option, up):
+    """com3D has y up if gt3Dcrop is the labels with y turned, or if a person says so."""
+    write_h5(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        if crop is not None:
+            file["gt3Dcrop"] = file["labels"][:] * np.float32(125) * (1, crop, 1)
+            file["gt3Dcrop"][0] = np.nan
+        expected = file["com3D"][:] * (1, -1 if up else 1, 1) / 1000
+    words = ["convert", str(tmp_path / "a.h5"), str(tmp_path / "packed"), "--com3d-y", option]
+    assert main(words) == 0
+    assert main(["convert", str(tmp_path / "packed"), str(tmp_path / "b.h5")]) == 0
+    sources = [
+        Hdf5Samples(tmp_path / "a.h5", com3d_y=option),
+        PackedSamples(tmp_path / "packed"),
+        Hdf5Samples(tmp_path / "b.h5"),  # which tells its own convention
+    ]
+    for source in sources:
+        np.testing.assert_allclose([sample.center for sample in map(source.__getitem__, range(5))], expected, rtol=1e-6)
+
+
+def test_written_files_hold_the_joints_from_the_centres(tmp_path):
+    joints = np.array([[0.5, -0.25, 0.1]], np.float32)
+    for i, mirrored in enumerate((False, True)):
+        sample = Sample(joints, joints, 0.2, center=(0.1, 0.2, 0.6), mirrored=mirrored)
+        writer = Hdf5Writer(tmp_path / f"{i}.h5", 1, 8, "real_voxels", "cube")
+        writer.append(range(1), writer.prepare([sample]))
+        writer.close()
+        with h5py.File(tmp_path / f"{i}.h5") as file:
+            seen = Cube(sample.center, 0.2, "left" if mirrored else "right").to_camera(joints) * 1000
+            np.testing.assert_allclose(file["gt3Dcrop"][0] + file["com3D"][0], seen, atol=1e-3)
 
 
 def test_a_coarser_grid_on_demand(tmp_path):
@@ -227,6 +266,8 @@ def test_a_bomb_costs_no_memory():
     [
         ({"com3D": np.zeros((5, 2))}, "com3D"),
         ({"mirrored": np.zeros(4)}, "mirrored"),
+        ({"cube": [(250.0,) * 3] * 3 + [(300.0, 200.0, 100.0)] * 2}, "cube of sample 3 is 300 x 200 x 100 mm"),
+        ({"cube": [(250.0, 250.0, np.nan)] * 5}, "positive edge lengths"),
     ],
 )
 def test_tables_of_other_shapes_are_told(tmp_path, change, message):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,7 @@ from trainer.judging.text_files import PRESETS, from_mm, read_blocks, text_error
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
+NYU = Path(__file__).resolve().parents[2] / "shared" / "seed_format" / "nyu_10_voxels.h5"
 ICVL = Path(__file__).resolve().parents[2] / "shared" / "published" / "icvl"
 TINY = V2VConfig(joints=4, input_size=16, width=4, front_kernel=3, blocks=1)
 
@@ -305,6 +307,30 @@ def test_predicted_joints_lie_where_the_camera_saw_them(data):
         near = frame.points().reshape(240, 320, 3)[round(v), round(u)] if 0 <= v < 239 and 0 <= u < 319 else None
         if near is not None:
             np.testing.assert_allclose(near * 1000, truth.values[i, 0], atol=3)
+
+
+@pytest.mark.skipif(not NYU.is_file(), reason="the shared sample of NYU is not here")
+def test_real_joints_are_written_where_nyu_has_them(tmp_path, monkeypatch):
+    """Truth in NYU's frame is gt3Dcrop + com3D of the file; pixels are those of NYU's own projection of it."""
+    monkeypatch.chdir(tmp_path)
+    with h5py.File(NYU) as file:
+        raw = file["gt3Dcrop"][:].astype(float) + file["com3D"][:].astype(float)[:, None]
+    save_weights(Path("net.safetensors"), network_of(replace(TINY, joints=14), skeleton="joints14"), {})
+    assert main(["convert", str(NYU), "packed"]) == 0
+    assert main(["convert", "packed", "back.h5"]) == 0
+
+    def truth(data, *more):
+        assert main(["predict", "net.safetensors", data, "ours.txt", "--truth", "truth.txt", *more]) == 0
+        (block,) = read_blocks(Path("truth.txt"))
+        return block.values
+
+    x, y, z = np.moveaxis(raw, -1, 0)
+    pixels = np.stack([320 + 588.03 * x / z, 240 - 587.07 * y / z, z], axis=-1)
+    for data in (str(NYU), "packed", "back.h5"):
+        np.testing.assert_allclose(truth(data, "--y-up"), raw, atol=0.01)
+        np.testing.assert_allclose(truth(data), raw * [1, -1, 1], atol=0.01)
+        np.testing.assert_allclose(truth(data, "--preset", "nyu"), pixels, atol=0.01)
+        np.testing.assert_allclose(truth(data, "--preset", "nyu", "--y-up"), pixels, atol=0.01)
 
 
 def test_data_without_centres_is_refused_and_leaves_nothing(tmp_path, monkeypatch, capsys, data):

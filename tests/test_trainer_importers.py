@@ -164,6 +164,7 @@ def test_nyu_frames_become_the_published_voxels(tmp_path: Path) -> None:
     for index in range(10):
         sample, voxels = source[index], truth[index]
         assert sample.name == rows[index][0]
+        assert sample.center == pytest.approx(voxels.center, abs=1e-6)  # in the camera frame, both
         assert sample.edge == pytest.approx(float(voxels.edge))
         assert np.abs(sample.joints - voxels.joints).max() < 1e-5
         theirs = {tuple(cell) for cell in np.floor((voxels.points + 1) * 44).astype(int)}

@@ -278,6 +278,7 @@ def test_simulated_hands_augmented_and_with_predictions(tmp_path, capsys):
         (["two.h5", "--view", "--port", "70000"], "65535"),
         (["synthetic", "--most", "3", "--output", "a.png", "--weights", "none.safetensors"], "none.safetensors"),
         (["two.h5", "--output", "a.png", "--weights", "v2v-lite"], "the data have 2"),
+        (["two.h5", "--output", "a.png", "--weights", "all.safetensors"], "`python -m trainer evaluate` judges"),
     ],
 )
 def test_bad_input_is_one_line(words, told, capsys, tmp_path, monkeypatch):
@@ -285,6 +286,9 @@ def test_bad_input_is_one_line(words, told, capsys, tmp_path, monkeypatch):
     Path("garbage.h5").write_bytes(b"garbage")
     Path("folder.png").mkdir()
     write_two()
+    v2v = V2VConfig(joints=1, input_size=16, width=4, front_kernel=3, blocks=1, output_scale=2)
+    config = HandNetworkConfig(v2v=v2v, decode="peak", skeleton="global2", global_joints=2)
+    save_weights(Path("all.safetensors"), HandNetwork(config), {})
     assert main(["inspect", *words]) == 1
     captured = capsys.readouterr()
     assert told in captured.err

@@ -55,6 +55,26 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
     assert "\r" not in out.getvalue()
 
 
+def test_the_last_line_is_of_the_last_step(monkeypatch):
+    clock = Clock(monkeypatch)
+    for dev, last in ((False, "100%, epoch 3, step 6/6, 00:00 left, loss 0.5, "), (True, "epoch 3, step 6: error on")):
+        out = io.StringIO()
+        progress = Progress(6, initial=0, enabled=True, stream=out)
+        train(progress, clock, 6, 6)
+        if dev:
+            progress.dev(12.345, 10.0)
+        clock.now += 100  # the last checkpoint is written
+        progress.close()
+        progress.close()
+        lines = out.getvalue().splitlines()
+        assert len(lines) == 2
+        assert lines[1].startswith(last)
+        assert dev or "64 samples/s" in lines[1]
+    out = io.StringIO()
+    Progress(6, initial=6, enabled=True, stream=out).close()  # nothing was left to do
+    assert out.getvalue() == ""
+
+
 def test_a_bar_at_a_terminal(monkeypatch):
     clock, out = Clock(monkeypatch), Terminal()
     progress = Progress(1000, initial=0, enabled=True, stream=out)

@@ -1,5 +1,6 @@
 """Whole runs from the command line: killed, resumed, shared by several processes, stopped by what goes wrong."""
 
+import io
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import torch
 from trainer_samples import write_h5
 
 from tracker.network.weights import find_weights, load_weights
+from trainer.cli import main
 from trainer.fitting.checkpoint import load_checkpoint
 from trainer.showing.event_log import read_log
 
@@ -217,6 +219,47 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, data
     assert load_checkpoint(tmp_path / "out", CPU)["state"]["position"] == 200
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_is_started_again(tmp_path, data):
+    out = tmp_path / "out"
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    command = words(data, out, "--epochs", "1", "--workers", "0")
+    full = run(command, preexec_fn=no_room)
+    assert full.returncode == 1
+    assert "make room, then start again" in full.stderr
+    # A kill may leave these, too.
+    (out / "log.jsonl").touch()
+    (out / "checkpoint.pt.part").write_bytes(b"half")
+    again = run(command)
+    assert again.returncode == 0, again.stderr
+    assert load_checkpoint(out, CPU)["state"]["position"] >= 50
+
+
+def test_a_folder_with_a_log_has_a_checkpoint(tmp_path, monkeypatch):
+    write_h5(tmp_path / "a.h5")
+
+    def killed(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("trainer.fitting.fit.EventLog", killed)
+    assert main(words(tmp_path / "a.h5", tmp_path / "out", "--workers", "0")[2:]) == 1
+    assert (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("left", "status"), [([], 0), (["last.safetensors"], 1)])
+def test_an_elastic_restart_without_a_checkpoint_starts_afresh(tmp_path, monkeypatch, capsys, left, status):
+    write_h5(tmp_path / "a.h5")
+    (tmp_path / "out").mkdir()
+    for name in ("config.json", *left):
+        (tmp_path / "out" / name).write_text("{}")
+    (tmp_path / "out" / "log.jsonl").touch()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main(words(tmp_path / "a.h5", tmp_path / "out", "--epochs", "1", "--workers", "0")[2:]) == status
+    assert ("holds a run already" in capsys.readouterr().err) == bool(status)
+
+
 def test_bad_labels_are_not_trained_on_for_hours(tmp_path, data):
     broken = tmp_path / "broken.h5"
     shutil.copy(data, broken)
@@ -271,6 +314,21 @@ def test_labels_that_teach_nothing_are_refused(tmp_path, data):
         done = run(words(broken, tmp_path / name, "--epochs", "1", "--workers", "0"))
         assert done.returncode == 1
         assert "no label lies in its cube" in done.stderr
+
+
+def test_grids_without_a_voxel_are_refused(tmp_path, capsys):
+    write_h5(tmp_path / "empty.h5")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, np.zeros((8, 8, 8), bool))
+    with h5py.File(tmp_path / "empty.h5", "r+") as file:
+        for i in range(6):
+            del file[f"real_voxels/{i}"]
+            file[f"real_voxels/{i}"] = np.frombuffer(buffer.getvalue(), np.uint8)
+    assert main(words(tmp_path / "empty.h5", tmp_path / "out", "--workers", "0")[2:]) == 1
+    printed = capsys.readouterr().err
+    assert "none of 6 has an occupied voxel" in printed
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_other_joints_are_a_start(tmp_path, data):

@@ -82,6 +82,17 @@ def test_more_processes_than_samples(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("more", "told"), [(["--learning-rate", "-1"], "the learning rate above 0"), (["--init", "none"], "'none'")]
+)
+def test_what_every_process_finds_is_told_once(tmp_path, data, more, told):
+    done = fit(2, data, tmp_path / "out", *more)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert told in done.stderr
+
+
 def test_a_sample_that_one_process_cannot_read_ends_them_all(tmp_path):
     path = tmp_path / "broken.h5"
     write_h5(path, count=16, joints=5)

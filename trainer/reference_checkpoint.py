@@ -87,6 +87,12 @@ def load_reference(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their names, without `module.`. Raises WeightsError; runs no code of the file."""
     if not path.is_file():
         raise WeightsError(f"no checkpoint {path}")
+    with path.open("rb") as file:
+        begin = file.read(4)
+    # A zip, or before torch 1.6 a pickle. Other bytes would be taken for commands of a pickle, and fail as anything.
+    if begin != b"PK\x03\x04" and begin[:1] != b"\x80":
+        what = "begins as no file of torch.save does" if begin else "is empty"
+        raise WeightsError(f"{path} is not a readable checkpoint: it {what}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles by other programs; what matters is an error
@@ -96,9 +102,10 @@ def load_reference(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged, or holds Python objects, which could run code and are not loaded; "
             "save the model's state_dict alone"
         ) from error
-    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is not a readable checkpoint ({reason}); was it copied whole?") from error
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything, in words that tell nothing
+        raise WeightsError(
+            f"{path} is not a readable checkpoint, but damaged or cut short; was it copied whole?"
+        ) from error
     for key in ("model_state_dict", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

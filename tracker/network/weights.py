@@ -128,6 +128,11 @@ def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
+        if isinstance(error, SafetensorError) and _by_torch(path):
+            raise WeightsError(
+                f"{path} is a checkpoint of torch.save, not a weights file: `python -m trainer convert {path} "
+                "NEW.safetensors` makes one of an old network's; a run of `fit` has last.safetensors beside its own"
+            ) from error
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); was it copied whole?") from error
     if metadata.get("format") in (FORMAT, SEGMENTER_FORMAT) and metadata["format"] != form:
         raise WeightsError(f"{path} holds weights of another network of this project: {metadata['format']}, not {form}")
@@ -136,6 +141,13 @@ def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
             f"{path} holds no weights of this project (format {metadata.get('format')!r}, want {form!r})"
         )
     return state, metadata.get("config", "")
+
+
+def _by_torch(path: Path) -> bool:
+    """Whether a file is one of torch.save, by its first bytes (a zip, or before torch 1.6 a pickle), or by its name."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    return begin == b"PK\x03\x04" or begin[:2] == b"\x80\x02" or path.suffix in (".pt", ".pth")
 
 
 def _unknown(path: Path, error: Exception) -> WeightsError:

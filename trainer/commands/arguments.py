@@ -33,6 +33,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cubes-label", default="cube", metavar="KEY", help="of the cube edges in an HDF5 file")
 
 
+def add_center_argument(parser: argparse.ArgumentParser) -> None:
+    """`--com3d-y`, for commands that use where cubes are."""
+    parser.add_argument(
+        "--com3d-y",
+        choices=("auto", "down", "up"),
+        default="auto",
+        help="where y points in the `com3D` of an HDF5 file (default: as its `gt3Dcrop` tells, down without it)",
+    )
+
+
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
     """`--device`."""
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
@@ -53,7 +63,7 @@ def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, 
         return {"synthetic": SyntheticSamples, "scenes": SceneSamples}[name](count, seed, views=views)
     if Path(name).is_dir():
         return PackedSamples(Path(name))
-    return Hdf5Samples(Path(name), options.data_label, options.cubes_label)
+    return Hdf5Samples(Path(name), options.data_label, options.cubes_label, getattr(options, "com3d_y", "auto"))
 
 
 def pick_device(name: str) -> torch.device:

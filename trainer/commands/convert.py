@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
+from trainer.commands.arguments import add_center_argument
 from trainer.commands.writing import add_writing_arguments, write_with_progress
 from trainer.data import importers
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axes", default="xyz", choices=("xyz", "yxz"), help="of the grids that an old checkpoint was trained on"
     )
     add_writing_arguments(parser)
+    add_center_argument(parser)
     importers.add_arguments(parser)
 
 
@@ -87,7 +89,7 @@ def open_source(kind: str, options: argparse.Namespace) -> SampleSource:
 
     source: Any
     if kind == "hdf5":
-        source = Hdf5Samples(options.source, options.data_label, options.cubes_label)
+        source = Hdf5Samples(options.source, options.data_label, options.cubes_label, options.com3d_y)
     elif kind == "packed":
         source = PackedSamples(options.source)
     else:

@@ -134,8 +134,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.parallel.world import SharedError
 
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (options.output / name).exists()]
-    found = world.share(found)
+    found = world.share(_run_in(options.output))
     there = "checkpoint.pt" in found
     if found and not (options.resume or (restarted and there)):
         go_on = "go on with --resume, or " if there else ""
@@ -148,10 +147,15 @@ def _train(options: argparse.Namespace, world: World) -> None:
     seed = recipe.fit.seed if options.seed is None else options.seed
     train, dev = world.together(lambda: _open(options, seed))
     if options.train not in STREAMS:
-        world.together(lambda: _check_labels(options.train, train) if world.main else None)
-    network = _network(options, train)
-    config = _config(recipe.fit, options, world, network)
-    augmentation, augmentation_name = _augmentation(options, train)
+        world.together(lambda: _check_samples(options.train, train) if world.main else None)
+    try:
+        network = _network(options, train)
+        config = _config(recipe.fit, options, world, network)
+        augmentation, augmentation_name = _augmentation(options, train)
+        loss = options.loss or ("heatmap" if options.global_joints else recipe.loss)
+        losses = loss_config(loss, network, options.global_joints)
+    except ValueError as error:
+        raise SharedError(str(error)) from error  # every process finds it
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
     origin: dict[str, Any] = {**seen, "init": options.init}
     fit = Fit(
@@ -161,12 +165,10 @@ def _train(options: argparse.Namespace, world: World) -> None:
         network,
         name=options.model,
         config=config,
-        loss_config=loss_config(
-            options.loss or ("heatmap" if options.global_joints else recipe.loss), network, options.global_joints
-        ),
+        loss_config=losses,
         augmentation=augmentation,
         world=world,
-        init=find_weights(options.init) if options.init else None,
+        init=world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None)),
         edge=world.share(train[0].edge),
         origin=origin,
         tensorboard=options.tensorboard,
@@ -190,6 +192,12 @@ def _train(options: argparse.Namespace, world: World) -> None:
             lock.close()
 
 
+def _run_in(output: Path) -> list[str]:
+    """The files of a run in a folder: none if it ended before its first checkpoint, which leaves nothing to keep."""
+    names = ("checkpoint.pt", "last.safetensors", "log.jsonl")
+    return [name for name in names if (output / name).is_file() and (output / name).stat().st_size]
+
+
 def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation: str, fit: Fit, world: World) -> None:
     """`config.json`: what this run was asked for, or was when it was last resumed."""
     if not world.main:
@@ -200,17 +208,21 @@ def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation:
     part.replace(output / "config.json")
 
 
-def _check_labels(name: str, samples: SampleSource) -> None:
-    """Raise DataError if the labels teach nothing, and warn if many of them do not."""
+def _check_samples(name: str, samples: SampleSource) -> None:
+    """Raise DataError if samples hold nothing or labels teach nothing, and warn if many of the labels do not."""
     import numpy as np
 
-    chosen = np.unique(np.linspace(0, len(samples) - 1, 64).astype(int))
-    hands = [sample.joints for sample in (samples[int(i)] for i in chosen) if sample.presence]
+    from trainer.data.identity import spread
+
+    look = f"look at them with `python -m trainer inspect {name}`"
+    looked_at = spread(samples)
+    if not any(len(sample.points) for sample in looked_at):
+        raise DataError(f"{name}: the grids are empty, none of {len(looked_at)} has an occupied voxel; {look}")
+    hands = [sample.joints for sample in looked_at if sample.presence]
     if not hands:
         return
     with np.errstate(invalid="ignore"):
         inside = np.mean((np.abs(np.stack(hands)) < 1).all(axis=2))
-    look = f"look at them with `python -m trainer inspect {name}`"
     if inside == 0:
         raise DataError(f"{name}: no label lies in its cube, where all coordinates are from -1 to 1; {look}")
     if inside < 0.5:

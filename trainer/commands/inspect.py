@@ -118,6 +118,11 @@ def _network(weights: str, joints: int) -> HandNetwork:
     from tracker.network.weights import find_weights, load_weights
 
     network = load_weights(find_weights(weights))
+    if network.config.global_joints:
+        raise DataError(
+            f"--weights {weights} find joints without telling which is which, which no picture shows; "
+            "`python -m trainer evaluate` judges such weights"
+        )
     found = network.config.v2v.joints
     if found != joints:
         raise DataError(f"{weights} finds {found} joints, the data have {joints}")

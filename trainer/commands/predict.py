@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.errors import DataError
-from trainer.commands.arguments import add_data_arguments, add_device_argument, open_samples, pick_device, positive
+from trainer.commands.arguments import (
+    add_center_argument,
+    add_data_arguments,
+    add_device_argument,
+    open_samples,
+    pick_device,
+    positive,
+)
 from trainer.commands.evaluate import PRESET_NAMES
 
 if TYPE_CHECKING:
@@ -38,13 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--y-up",
         action="store_true",
-        help="the y of the data points up, as in NYU's and MSRA's own coordinates; it is written pointing down",
+        help="write x y z with y up, as in NYU's and MSRA's own coordinates (pixels count rows downwards all the same)",
     )
     parser.add_argument("--names-column", action="store_true", help="begin each line with the name of its frame")
     parser.add_argument("--samples", type=positive, default=1000, help="samples of a stream")
     parser.add_argument("--seed", type=int, default=1, help="seed of a stream; training uses even ones")
     add_device_argument(parser)
     add_data_arguments(parser)
+    add_center_argument(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -81,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
                         "from the centre of each cube"
                     )
                 lines = [from_mm(_millimetres(joints, sample, options), preset) for joints in (ours, sample.joints)]
+                if options.y_up and preset is None:
+                    lines = [line * [1, -1, 1] for line in lines]
                 name = (sample.name or f"{index:08d}") if options.names_column else None
                 found.write(format_line(lines[0], name))
                 if truth is not None:
@@ -95,5 +105,4 @@ def _millimetres(joints: NDArray[np.floating], sample: Sample, options: argparse
 
     center = (0.0, 0.0, 0.0) if options.relative or sample.center is None else sample.center
     cube = Cube(center, sample.edge, "left" if sample.mirrored else "right")
-    points = cube.to_camera(joints.astype("float64")).astype("float64") * 1000
-    return points * [1, -1, 1] if options.y_up else points
+    return cube.to_camera(joints.astype("float64")).astype("float64") * 1000

@@ -147,8 +147,9 @@ class _Disk(io.FileIO):
 class Hdf5Writer:
     """An HDF5 file of the common form, renamed into place when it is whole; what lies around the cubes is left out.
 
-    Besides labels, cubes and voxels: com3D (n, 3) mm, NaN where not known, file_name/<i>, and `mirrored` and `presence`
-    (n,) where there are left hands or cubes without a hand. Raises DataError if the file is there already.
+    Besides labels, cubes and voxels: com3D (n, 3) mm, camera frame, NaN where not known, and with it gt3Dcrop (n, J, 3)
+    mm, the joints from there, which tells readers that y points down in com3D; file_name/<i>; and `mirrored` and
+    `presence` (n,) where there are left hands or cubes without a hand. Raises DataError if the file is there already.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Hdf5Writer:
         file[self.cubes_label] = np.array([(row.edge * 1000,) * 3 for row in rows], np.float32)
         if any(row.center is not None for row in rows):
             file["com3D"] = np.array([row.center or unknown for row in rows], np.float32) * np.float32(1000)
+            file["gt3Dcrop"] = np.stack([_from_center(row) for row in rows])
         if any(row.name for row in rows):
             for index, row in enumerate(rows):
                 file[f"file_name/{index}"] = np.frombuffer(row.name.encode() or b"\0", np.uint8)
@@ -213,6 +215,12 @@ class Hdf5Writer:
         self._disk.close()
         self._part.unlink(missing_ok=True)
         return f"{self.path} is not written: an HDF5 file is written whole (a folder of the compact format can go on)"
+
+
+def _from_center(sample: Sample) -> NDArray[np.float32]:
+    """The joints (J, 3) of a sample in mm from the centre of its cube, camera frame; left hands as they were."""
+    side = -1 if sample.mirrored else 1
+    return (sample.joints * (np.array([side, 1, 1]) * sample.edge * 500)).astype(np.float32)
 
 
 def _kept(samples: Sequence[Sample], keep_empty: bool) -> list[Sample]:

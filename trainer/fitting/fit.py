@@ -23,6 +23,7 @@ from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from tracker.network.v2v import V2VConfig
 from tracker.network.weights import save_weights
+from trainer.data.identity import identity
 from trainer.data.loading import Plan, batches
 from trainer.data.sample import Batch, SampleSource
 from trainer.data.synthetic import SyntheticSamples
@@ -44,6 +45,8 @@ from trainer.showing.event_log import EventLog
 from trainer.showing.progress import Progress
 
 T = TypeVar("T")
+
+DATA = "set of training data"
 
 
 class Fit:
@@ -78,6 +81,8 @@ class Fit:
         self.train, self.dev, self.output, self.world = train, dev, output, world
         self.config, self.loss_config, self.augmentation, self.origin = config, loss_config, augmentation, origin
         self.tensorboard = tensorboard
+        # Once: it reads samples. One process tells all, so that they agree.
+        self.data = self._on_main(lambda: identity(train))
         self.state = State()
         torch.manual_seed(config.seed)
         several = train.joints if loss_config.global_joints else 0
@@ -122,15 +127,19 @@ class Fit:
         """Go on from the checkpoint in the output folder. Raises DataError if there is none or it does not fit."""
         found = self._on_main(lambda: load_checkpoint(self.output, torch.device("cpu")))
         try:
+            then = {DATA: self.data, **found["identity"]}  # which old checkpoints do not tell
             for key, now in self._identity().items():
-                if found["identity"][key] != now:
+                if then[key] != now:
                     raise SharedError(
-                        f"the run in {self.output} has another {key} ({differences(found['identity'][key], now)}): "
+                        f"the run in {self.output} has another {key} ({differences(then[key], now)}): "
                         f"resume it with its own, or start in another folder with --init {self.output}/last.safetensors"
                     )
             self.module.load_state_dict(found["model"])
             self.kept.v2v.load_state_dict(found["kept"])
             self.optimizer.load_state_dict(found["optimizer"])
+            for group in self.optimizer.param_groups:
+                # Its groups come with the old settings. Each step sets the learning rate; this is the other.
+                group["weight_decay"] = self.config.weight_decay
             self.state = State(**found["state"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise DataError(
@@ -156,6 +165,7 @@ class Fit:
             "augmentation": asdict(self.augmentation),
             "batch size": self.config.batch_size,
             "number of samples": len(self.train),
+            DATA: self.data,
         }
 
     def save(self) -> None:
@@ -224,7 +234,6 @@ class Fit:
         order = Order(len(self.train), self.config.seed, fresh)
         plan = Plan(order, self.state.position, self.config.batch_size, self.world.rank, self.world.size)
         source = batches(self.train, plan, self.config.workers, pinned=self.world.device.type == "cuda")
-        log = self.world.together(self._open_log)
         total = None
         if self.config.minutes is None:
             total = self.state.step + math.ceil(
@@ -232,9 +241,11 @@ class Fit:
             )
         shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
         with closing(source), closing(shown), interrupts_noted() as asked:
+            # What cannot be written is told before hours of work; and a run can be resumed from its first step. The log
+            # comes after, so that a folder with a log has a checkpoint.
+            self.world.together(self._save_first)
+            log = self.world.together(self._open_log)
             try:
-                # What cannot be written is told before hours of work; and a run can be resumed from its first step.
-                self.world.together(self._save_first)
                 self._loop(network, source, log, shown, asked)
             finally:
                 if log is not None:

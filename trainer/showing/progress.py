@@ -57,6 +57,7 @@ class Progress:
                 dynamic_ncols=True,
                 bar_format="{percentage:3.0f}%|{bar}|",
             )
+        self._told = initial
         self._epoch = 0
         self._done = 0.0
         self._samples, self._wait, self._loss, self._losses, self._last_loss = 0, 0.0, 0.0, 0, 0.0
@@ -93,6 +94,7 @@ class Progress:
         # The time that the evaluation took says nothing of the speed of training.
         pause = time.monotonic() - self._last_update
         self._window = deque(replace(mark, time=mark.time + pause) for mark in self._window)
+        self._told = self._step
         self.message(
             f"epoch {self._epoch + 1}, step {self._step}: error on dev data {mean_mm:.2f} mm mean, "
             f"{median_mm:.2f} mm median"
@@ -108,11 +110,14 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the last state on the screen. Safe to call twice."""
+        """Leave the last state on the screen, or as a last line. Safe to call twice."""
         if self._bar is not None:
             self._draw(self._bar, time.monotonic())
             self._bar.close()
             self._bar = None
+        elif self._enabled and self._step != self._told:
+            self._next_line = -math.inf
+            self._tick(self._last_update)
         self._enabled = False
 
     def _tick(self, now: float) -> None:
@@ -125,7 +130,7 @@ class Progress:
         if self._bar is not None:
             self._draw(self._bar, now)
         elif now >= self._next_line:
-            self._next_line = now + LINE_SECONDS
+            self._next_line, self._told = now + LINE_SECONDS, self._step
             self.message(f"{self._done:4.0%}, {self._state(now)}")
 
     def _draw(self, bar: tqdm[None], now: float) -> None:
