@@ -192,6 +192,24 @@ def test_a_batch_is_what_collating_gives(tmp_path):
             samples.batch(wrong)
 
 
+def test_samples_stay_where_they_are_if_a_device_has_no_room_for_them(tmp_path, monkeypatch):
+    samples = packed(tmp_path / "packed", SyntheticSamples(3, 6))
+    before = samples.batch([0, 2])
+    moves = []
+
+    def full(tensor, device):
+        moves.append(device)
+        if len(moves) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return torch.zeros_like(tensor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", full)
+        samples.move_to(torch.device("cuda:0"))
+    assert len(moves) == 3
+    assert torch.equal(samples.batch([0, 2]).points, before.points)
+
+
 def test_frames_without_points_can_be_left_out(tmp_path):
     samples = packed(tmp_path / "a", Blobs(11), keep_empty=False)
     assert len(samples) == 10

@@ -37,7 +37,8 @@ class Plan:
 def batches(source: SampleSource, plan: Plan, workers: int, pinned: bool = False) -> Generator[Batch, None, None]:
     """The batches of a plan, without end.
 
-    workers: processes that prepare samples; 0: none. Compact files are decoded by a thread of this process instead.
+    workers: processes that prepare samples; 0: none. Compact files are decoded by a thread of this process instead, on
+    the device where they are.
     pinned: in memory that a GPU can read by itself. Raises DataError for samples that cannot be read.
     """
     if isinstance(source, PackedSamples):
@@ -102,7 +103,7 @@ def _decoded_ahead(source: PackedSamples, plan: Plan, pinned: bool) -> Generator
         for chosen in plan:
             try:
                 batch: Batch | Exception = source.batch([index for index, _ in chosen], [key for _, key in chosen])
-                if pinned and isinstance(batch, Batch):
+                if pinned and isinstance(batch, Batch) and not batch.points.is_cuda:
                     batch = batch.pin_memory()
             except Exception as error:  # whatever it is, it belongs to the thread that waits for the batch
                 batch = error

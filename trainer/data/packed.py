@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -283,6 +284,11 @@ class PackedSamples:
         self._names = tensors.pop("names").tobytes()
         self._name_offsets = tensors.pop("name_offsets")
         self._tensors = {name: torch.from_numpy(tensor).to(device or "cpu") for name, tensor in tensors.items()}
+
+    def move_to(self, device: torch.device) -> None:
+        """Keep the samples on a device and make batches there; where it has no room for them, all stays as it is."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            self._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PackedSamples, (self.folder,)  # other processes read the files for themselves

@@ -25,6 +25,7 @@ from tracker.network.v2v import V2VConfig
 from tracker.network.weights import save_weights
 from trainer.data.identity import identity
 from trainer.data.loading import Plan, batches
+from trainer.data.packed import PackedSamples
 from trainer.data.sample import Batch, SampleSource
 from trainer.data.synthetic import SyntheticSamples
 from trainer.fitting.augment import Augmentation, augment
@@ -230,6 +231,8 @@ class Fit:
             network = DistributedDataParallel(network, broadcast_buffers=False)
             # Gradients of 1^3 convolutions come in either of two layouts, which are the same bytes.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+        if isinstance(self.train, PackedSamples):
+            self.train.move_to(self.world.device)
         fresh = isinstance(self.train, SyntheticSamples)
         order = Order(len(self.train), self.config.seed, fresh)
         plan = Plan(order, self.state.position, self.config.batch_size, self.world.rank, self.world.size)
