@@ -133,7 +133,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.fitting.recipes import RECIPES, loss_config
     from trainer.parallel.world import SharedError
 
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    restarted = world.restarted()
     found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (options.output / name).exists()]
     found = world.share(found)
     there = "checkpoint.pt" in found
@@ -174,6 +174,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     if options.resume or (restarted and there):
         fit.resume()
     lock = world.together(lambda: lock_run(options.output) if world.main else None)
+    world.begin()
     world.together(lambda: _write_config(options.output, seen, options.recipe, augmentation_name, fit, world))
     if world.main:
         if fit.fresh:

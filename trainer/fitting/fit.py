@@ -224,7 +224,6 @@ class Fit:
         order = Order(len(self.train), self.config.seed, fresh)
         plan = Plan(order, self.state.position, self.config.batch_size, self.world.rank, self.world.size)
         source = batches(self.train, plan, self.config.workers, pinned=self.world.device.type == "cuda")
-        log = self.world.together(self._open_log)
         total = None
         if self.config.minutes is None:
             total = self.state.step + math.ceil(
@@ -232,9 +231,11 @@ class Fit:
             )
         shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
         with closing(source), closing(shown), interrupts_noted() as asked:
+            # What cannot be written is told before hours of work; and a run can be resumed from its first step. The log
+            # comes later: a launcher that starts a killed run again finds a checkpoint, or no run at all.
+            self.world.together(self._save_first)
+            log = self.world.together(self._open_log)
             try:
-                # What cannot be written is told before hours of work; and a run can be resumed from its first step.
-                self.world.together(self._save_first)
                 self._loop(network, source, log, shown, asked)
             finally:
                 if log is not None:
