@@ -15,6 +15,7 @@ import torch
 from trainer_samples import write_h5
 
 from trainer.fitting.checkpoint import load_checkpoint
+from trainer.fitting.lock import lock_run
 from trainer.showing.event_log import read_log
 
 BATCH = 16
@@ -191,6 +192,44 @@ def test_a_killed_worker_under_torchrun_is_started_again_and_goes_on(tmp_path, u
     found = curve(tmp_path / "out")
     assert [step for step, _ in found] == [step for step, _ in expected] == [20, SHORT]
     np.testing.assert_allclose([loss for _, loss in found], [loss for _, loss in expected], rtol=2e-3)
+
+
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path, data):
+    words = ["-m", "trainer", "fit", str(data), str(tmp_path), *SMALL, "--epochs", "100000", "--processes", "2"]
+    launcher = subprocess.Popen(
+        [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
+    started = []
+    try:
+        assert within(150, (tmp_path / "checkpoint.pt").exists)
+        started = children(launcher.pid)
+        assert len(started) == 2
+        launcher.kill()
+        launcher.wait(timeout=20)
+        assert within(60, lambda: not any(map(runs, started)))
+    finally:
+        launcher.kill()
+        for process in filter(runs, started):
+            os.kill(process, signal.SIGKILL)
+    lock_run(tmp_path).close()  # --resume can have the folder
+    assert load_checkpoint(tmp_path, torch.device("cpu"))["state"]["step"] >= 0
+
+
+def within(seconds, condition):
+    """Whether the condition holds some time soon."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def runs(process):
+    """Whether a process has not ended yet."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children(process):

@@ -1,10 +1,11 @@
-"""Ctrl-C and SIGTERM during training: noted, so that a step is finished first, or kept from other processes."""
+"""What ends a process of a training: Ctrl-C and SIGTERM, noted or kept from it, and the end of its parent."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,3 +46,16 @@ def interrupts_ignored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_after(wait: Callable[[], object]) -> None:
+    """End this process when `wait`, which runs beside it, comes back: when the process that started it has ended.
+
+    One that is killed tells nobody: those that it started would go on, or wait for work, for ever.
+    """
+
+    def end() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()

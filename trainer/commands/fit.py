@@ -100,11 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
+    from trainer.parallel.launch import end_with_launcher
     from trainer.parallel.launchers import detect
 
     launch = detect(os.environ)
     if launch is None and (options.gpus or options.processes):
         return _launch_workers(options)
+    end_with_launcher()
 
     import torch
 
