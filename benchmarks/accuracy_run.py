@@ -19,7 +19,7 @@ from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.errors import TrackerError
 from tracker.network.weights import find_weights
-from trainer.interrupts import end_after, interrupts_ignored
+from trainer.interrupts import end_with_parent, interrupts_ignored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,9 +179,7 @@ def _start(methods: tuple[Method, ...]) -> None:
     """In a process of the pool: note what to do."""
     global _methods
     _methods = methods
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    end_after(parent.join)
+    end_with_parent()
 
 
 def _follow(number: int, source: Source, limit: int | None) -> Result:

@@ -282,6 +282,36 @@ def test_launch(tmp_path):
     assert (tmp_path / "good1").read_text() == "12127.0.0.1"
 
 
+ORPHAN = f"""
+import multiprocessing, os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from trainer.interrupts import end_with_parent
+
+def work():
+    while os.getppid() == int(sys.argv[1]):
+        time.sleep(0.05)
+    print("orphan", flush=True)
+    end_with_parent()
+    time.sleep(120)
+    print("still there", flush=True)
+
+if __name__ == "__main__":
+    sys.argv[1:] = [str(os.getpid())]
+    multiprocessing.get_context("spawn").Process(target=work).start()
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A process whose parent is killed while it starts."""
+
+
+def test_an_orphan_ends(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    began = time.monotonic()
+    done = run([sys.executable, str(tmp_path / "orphan.py")])  # until nobody holds its output
+    assert done.stdout == "orphan\n", done.stderr
+    assert time.monotonic() - began < 60
+
+
 # In this process.
 
 

@@ -77,9 +77,9 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, data):
     whole, mixed = curve(tmp_path / "whole"), curve(tmp_path / "mixed")
     assert [step for step, _ in whole] == [20, 25]
     assert [step for step, _ in mixed] == [13, 20, 25]
-    np.testing.assert_allclose(mixed[-1][1], whole[-1][1], rtol=2e-3)
+    np.testing.assert_allclose(mixed[-1][1], whole[-1][1], rtol=1e-3)
     parts = (13 * mixed[0][1] + 7 * mixed[1][1]) / 20
-    np.testing.assert_allclose(parts, whole[0][1], rtol=2e-3)
+    np.testing.assert_allclose(parts, whole[0][1], rtol=1e-3)
 
 
 def test_more_processes_than_samples(tmp_path):

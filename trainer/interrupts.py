@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from types import FrameType
 
 
@@ -59,3 +60,13 @@ def end_after(wait: Callable[[], object]) -> None:
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
+
+
+def end_with_parent(number: int = 0) -> None:
+    """In a process of multiprocessing: end it when its parent has ended, be it before this call. number: ignored.
+
+    torch's own processes for data do so, too, but not if the parent ends while they start.
+    """
+    parent = parent_process()
+    assert parent is not None
+    end_after(parent.join)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from tracker.errors import DataError
 from trainer.data.sample import Sample, SampleSource
-from trainer.interrupts import end_after
+from trainer.interrupts import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -85,9 +85,7 @@ def _begin(source: SampleSource, work: Callable[[list[Sample]], Any]) -> None:
     torch.set_num_threads(1)
     # Where interrupts cannot be held.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-    end_after(parent.join)
+    end_with_parent()
 
 
 def _work(piece: range) -> Any:
