@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.errors import TrackerError
 from tracker.network.weights import find_weights
-from trainer.interrupts import interrupts_ignored
+from trainer.interrupts import end_with_parent, interrupts_ignored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,15 +179,7 @@ def _start(methods: tuple[Method, ...]) -> None:
     """In a process of the pool: note what to do."""
     global _methods
     _methods = methods
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process of the pool would wait for work for ever if the first one was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _follow(number: int, source: Source, limit: int | None) -> Result:

@@ -343,6 +343,20 @@ def test_the_identity_of_data_is_cheap_and_stable():
     assert len({identity(samples) for samples in [one, *others]}) == 4
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_has_left_nothing(tmp_path, monkeypatch):
+    """A launcher that starts it again would otherwise be told that the folder holds a run."""
+    write_h5(tmp_path / "a.h5", count=4)
+    fit = fit_of(tmp_path / "out", Hdf5Samples(tmp_path / "a.h5"), 1)
+
+    def killed():
+        raise SystemExit
+
+    monkeypatch.setattr(fit, "save", killed)
+    with pytest.raises(SystemExit):
+        fit.run()
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_run_is_not_overwritten_by_mistake(tmp_path, capsys):
     write_h5(tmp_path / "a.h5")
     (tmp_path / "out").mkdir()

@@ -11,16 +11,20 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from tracker.errors import DataError
 from tracker.network.v2v import V2V, V2VConfig
 from trainer.parallel.launch import count_gpus
 from trainer.parallel.launchers import Launch, detect, expand_counts, expand_nodes
+from trainer.parallel.meeting import common_part
 from trainer.parallel.sync_batch_norm import synchronise
 from trainer.parallel.world import LOST, Place, SharedError, World, fair_threads, peers_watched
 
@@ -278,6 +282,36 @@ def test_launch(tmp_path):
     assert (tmp_path / "good1").read_text() == "12127.0.0.1"
 
 
+ORPHAN = f"""
+import multiprocessing, os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from trainer.interrupts import end_with_parent
+
+def work():
+    while os.getppid() == int(sys.argv[1]):
+        time.sleep(0.05)
+    print("orphan", flush=True)
+    end_with_parent()
+    time.sleep(120)
+    print("still there", flush=True)
+
+if __name__ == "__main__":
+    sys.argv[1:] = [str(os.getpid())]
+    multiprocessing.get_context("spawn").Process(target=work).start()
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A process whose parent is killed while it starts."""
+
+
+def test_an_orphan_ends(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    began = time.monotonic()
+    done = run([sys.executable, str(tmp_path / "orphan.py")])  # until nobody holds its output
+    assert done.stdout == "orphan\n", done.stderr
+    assert time.monotonic() - began < 60
+
+
 # In this process.
 
 
@@ -323,6 +357,38 @@ def test_a_port_in_use_and_a_stranger_who_listens():
         with pytest.raises(DataError, match="did not meet"):
             World.join(launched(1, port), CPU, 1.0)
         assert time.monotonic() - began < 20
+
+
+def test_processes_that_are_started_again_meet_in_the_same_store():
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    stores = [
+        dist.TCPStore("127.0.0.1", server.port, timeout=timedelta(seconds=20), wait_for_workers=False) for _ in range(3)
+    ]
+
+    def come(rank, seconds=20.0, delay=0.0):
+        time.sleep(delay)
+        part = common_part(stores[rank], Launch(rank, 0, 1, 3, "127.0.0.1", 1, "torchrun"), time.monotonic() + seconds)
+        return part.add("here", 1)
+
+    with ThreadPoolExecutor(3) as pool:
+        for first in range(3):  # whoever comes first, and whatever the rounds before have left
+            coming = [pool.submit(come, rank, delay=0.1 * ((rank - first) % 3)) for rank in range(3)]
+            assert sorted(one.result() for one in coming) == [1, 2, 3]
+            # These end before all have come.
+            for rank in range(2):
+                with pytest.raises(OSError):  # noqa: PT011
+                    come(rank, 0.1)
+
+
+def test_a_run_is_known_to_have_begun_when_it_is_started_again(monkeypatch):
+    kept = dist.PrefixStore("trainer", dist.HashStore())
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # of starts that were refused, say
+    world = World(0, 0, 1, CPU, kept)
+    assert not world.restarted()
+    world.begin()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")  # another node failed
+    assert World(0, 0, 1, CPU, kept).restarted()
+    assert not World(0, 0, 1, CPU).restarted()
 
 
 def test_errors_of_other_kinds_are_left_alone():

@@ -1,6 +1,9 @@
 """Runs shared by several processes: the same training, whoever does it; nobody hangs when one of them cannot go on."""
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +15,7 @@ import torch
 from trainer_samples import write_h5
 
 from trainer.fitting.checkpoint import load_checkpoint
+from trainer.fitting.lock import lock_run
 from trainer.showing.event_log import read_log
 
 BATCH = 16
@@ -61,13 +65,21 @@ def test_the_same_batch_is_the_same_training_for_any_number_of_processes(tmp_pat
         # Sums in another order differ by rounding, which grows from step to step.
         np.testing.assert_allclose([loss for _, loss in shared], [loss for _, loss in alone], rtol=2e-3)
         np.testing.assert_allclose(dev_errors(tmp_path / str(processes)), dev_errors(tmp_path / "1"), rtol=0.02)
-    # A run of one process goes on with three, whose parts of a batch are uneven, and the other way round.
-    (tmp_path / "mixed").mkdir()
-    for epochs, processes in (("4", 1), ("8", 3)):
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, data):
+    """From one process to three, whose parts of a batch are uneven; the optimiser's memory goes with it."""
+    steady = ["--schedule", "constant", "--warmup", "1"]
+    for folder, epochs, processes in (("whole", "8", 1), ("mixed", "4", 1), ("mixed", "8", 3)):
         resume = ["--resume"] if processes > 1 else []
-        done = fit(processes, data, tmp_path / "mixed", "--epochs", epochs, "--schedule", "constant", *resume)
+        done = fit(processes, data, tmp_path / folder, "--epochs", epochs, *steady, *resume)
         assert done.returncode == 0, done.stderr
-    assert curve(tmp_path / "mixed")[-1][0] == 25
+    whole, mixed = curve(tmp_path / "whole"), curve(tmp_path / "mixed")
+    assert [step for step, _ in whole] == [20, 25]
+    assert [step for step, _ in mixed] == [13, 20, 25]
+    np.testing.assert_allclose(mixed[-1][1], whole[-1][1], rtol=1e-3)
+    parts = (13 * mixed[0][1] + 7 * mixed[1][1]) / 20
+    np.testing.assert_allclose(parts, whole[0][1], rtol=1e-3)
 
 
 def test_more_processes_than_samples(tmp_path):
@@ -109,33 +121,126 @@ def test_a_sample_that_one_process_cannot_read_ends_them_all(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_killed_worker_under_torchrun_is_started_again_and_goes_on(tmp_path, data):
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2"]
-    words += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-    words += ["-m", "trainer", "fit", str(data), str(tmp_path / "out"), *SMALL, "--device", "cpu"]
-    words += ["--epochs", "24", "--checkpoint-minutes", "0.01"]
-    with (tmp_path / "told").open("w") as told:
-        run = subprocess.Popen(
-            [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=told, stderr=told
-        )
-        try:
-            checkpoint = tmp_path / "out" / "checkpoint.pt"
-            deadline = time.monotonic() + 120
-            while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert checkpoint.exists(), (tmp_path / "told").read_text()
-            workers = children(run.pid)
-            assert len(workers) == 2
-            os.kill(workers[1], 9)
-            assert run.wait(timeout=200) == 0, (tmp_path / "told").read_text()
-        finally:
-            if run.poll() is None:
-                run.kill()
-                run.wait(timeout=20)
-    assert load_checkpoint(tmp_path / "out", torch.device("cpu"))["state"]["position"] >= 24 * 50
-    steps = [step for step, _ in curve(tmp_path / "out")]
-    assert steps == sorted(set(steps))
-    assert steps[-1] == 75
+SHORT = 24
+"""Steps of a short run."""
+
+
+def short_fit(train, output):
+    words = ["-m", "trainer", "fit", str(train), str(output), "--input-size", "16", "--precision", "f32"]
+    return [*words, "--batch-size", "4", "--workers", "0", "--device", "cpu", "--epochs", str(SHORT // 2)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A file for short runs, and the losses of one that a process has to itself."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_h5(folder / "train.h5", count=8, joints=5)
+    words = [sys.executable, *short_fit(folder / "train.h5", folder / "out")]
+    subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=200, capture_output=True)
+    return folder / "train.h5", curve(folder / "out")
+
+
+class Agents:
+    """`torchrun` on each of some nodes, all of them this machine, with a short run that saves after each step."""
+
+    def __init__(self, folder, train, nodes, processes):
+        self.output = folder / "out"
+        with socket.socket() as door:
+            door.bind(("127.0.0.1", 0))
+            endpoint = f"127.0.0.1:{door.getsockname()[1]}"
+        words = ["-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc-per-node", str(processes)]
+        words += ["--max-restarts", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "hands"]
+        words += ["--local-addr", "127.0.0.1", *short_fit(train, self.output), "--checkpoint-minutes", "0.0001"]
+        self.told = [folder / f"told {node}" for node in range(nodes)]
+        self.running = []
+        for told in self.told:
+            with told.open("w") as file:
+                environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+                self.running.append(subprocess.Popen([sys.executable, *words], env=environ, stdout=file, stderr=file))
+
+    def kill_worker(self, node):
+        """Kill the last process of a node with -9, as soon as there is a checkpoint of a step."""
+        deadline = time.monotonic() + 200
+        while self.step() < 1 and time.monotonic() < deadline:
+            assert all(agent.poll() is None for agent in self.running), self.words()
+            time.sleep(0.02)
+        os.kill(children(self.running[node].pid)[-1], signal.SIGKILL)
+        assert self.step() < SHORT, "the run was too quick to be killed"
+
+    def step(self):
+        """The step of the checkpoint; -1 without one."""
+        there = (self.output / "checkpoint.pt").exists()
+        return load_checkpoint(self.output, torch.device("cpu"))["state"]["step"] if there else -1
+
+    def words(self):
+        return "\n".join(told.read_text() for told in self.told)
+
+    def wait(self):
+        """Until every agent has ended, well."""
+        deadline = time.monotonic() + 200
+        for agent in self.running:
+            assert agent.wait(max(1, deadline - time.monotonic())) == 0, self.words()
+
+    def close(self):
+        # First those that train: an agent that is killed leaves them behind.
+        for agent in self.running:
+            for process in [*children(agent.pid), agent.pid]:
+                if agent.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+            agent.wait(timeout=20)
+
+
+@pytest.mark.timeout(450)
+@pytest.mark.parametrize(("nodes", "processes"), [(1, 2), (2, 1)])
+def test_a_killed_worker_under_torchrun_is_started_again_and_goes_on(tmp_path, undisturbed, nodes, processes):
+    """On two nodes only the one whose worker died counts a restart."""
+    train, expected = undisturbed
+    with contextlib.closing(Agents(tmp_path, train, nodes, processes)) as agents:
+        agents.kill_worker(nodes - 1)
+        agents.wait()
+        assert agents.step() == SHORT
+    found = curve(tmp_path / "out")
+    assert [step for step, _ in found] == [step for step, _ in expected] == [20, SHORT]
+    np.testing.assert_allclose([loss for _, loss in found], [loss for _, loss in expected], rtol=2e-3)
+
+
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path, data):
+    words = ["-m", "trainer", "fit", str(data), str(tmp_path), *SMALL, "--epochs", "100000", "--processes", "2"]
+    launcher = subprocess.Popen(
+        [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
+    started = []
+    try:
+        assert within(150, (tmp_path / "checkpoint.pt").exists)
+        started = children(launcher.pid)
+        assert len(started) == 2
+        launcher.kill()
+        launcher.wait(timeout=20)
+        assert within(60, lambda: not any(map(runs, started)))
+    finally:
+        launcher.kill()
+        for process in filter(runs, started):
+            os.kill(process, signal.SIGKILL)
+    lock_run(tmp_path).close()  # --resume can have the folder
+    assert load_checkpoint(tmp_path, torch.device("cpu"))["state"]["step"] >= 0
+
+
+def within(seconds, condition):
+    """Whether the condition holds some time soon."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def runs(process):
+    """Whether a process has not ended yet."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children(process):

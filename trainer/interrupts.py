@@ -1,11 +1,13 @@
-"""Ctrl-C and SIGTERM during training: noted, so that a step is finished first, or kept from other processes."""
+"""What ends a process of a training: Ctrl-C and SIGTERM, noted or kept from it, and the end of its parent."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from types import FrameType
 
 
@@ -45,3 +47,26 @@ def interrupts_ignored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_after(wait: Callable[[], object]) -> None:
+    """End this process when `wait`, which runs beside it, comes back: when the process that started it has ended.
+
+    One that is killed tells nobody: those that it started would go on, or wait for work, for ever.
+    """
+
+    def end() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def end_with_parent(number: int = 0) -> None:
+    """In a process of multiprocessing: end it when its parent has ended, be it before this call. number: ignored.
+
+    torch's own processes for data do so, too, but not if the parent ends while they start.
+    """
+    parent = parent_process()
+    assert parent is not None
+    end_after(parent.join)

@@ -100,11 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer fit`."""
+    from trainer.parallel.launch import end_with_launcher
     from trainer.parallel.launchers import detect
 
     launch = detect(os.environ)
     if launch is None and (options.gpus or options.processes):
         return _launch_workers(options)
+    end_with_launcher()
 
     import torch
 
@@ -133,7 +135,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.fitting.recipes import RECIPES, loss_config
     from trainer.parallel.world import SharedError
 
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    restarted = world.restarted()
     found = world.share(_run_in(options.output))
     there = "checkpoint.pt" in found
     if found and not (options.resume or (restarted and there)):
@@ -176,6 +178,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     if options.resume or (restarted and there):
         fit.resume()
     lock = world.together(lambda: lock_run(options.output) if world.main else None)
+    world.begin()
     world.together(lambda: _write_config(options.output, seen, options.recipe, augmentation_name, fit, world))
     if world.main:
         if fit.fresh:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from tracker.errors import DataError
 from trainer.data.sample import Sample, SampleSource
+from trainer.interrupts import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -85,15 +85,7 @@ def _begin(source: SampleSource, work: Callable[[list[Sample]], Any]) -> None:
     torch.set_num_threads(1)
     # Where interrupts cannot be held.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed tells nobody: its processes would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(piece: range) -> Any:

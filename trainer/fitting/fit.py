@@ -245,7 +245,7 @@ class Fit:
         shown = Progress(total, initial=self.state.step, enabled=self.world.main, total_minutes=self.config.minutes)
         with closing(source), closing(shown), interrupts_noted() as asked:
             # What cannot be written is told before hours of work; and a run can be resumed from its first step. The log
-            # comes after, so that a folder with a log has a checkpoint.
+            # comes later: a launcher that starts a killed run again finds a checkpoint, or no run at all.
             self.world.together(self._save_first)
             log = self.world.together(self._open_log)
             try:

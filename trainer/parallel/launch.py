@@ -6,13 +6,18 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 
 from tracker.errors import DataError
+from trainer.interrupts import end_after
 
 STOP_SECONDS = 120
 """How long the processes may take to write a checkpoint after Ctrl-C or SIGTERM."""
+
+LOOK_SECONDS = 1.0
+"""How often a process looks whether its launcher is still there."""
 
 
 def count_gpus(wanted: str) -> int:
@@ -68,3 +73,16 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + error.sigval
     return 0
+
+
+def end_with_launcher() -> None:
+    """Have this process end soon after torch's launcher, if that has started it: `launch`, or torchrun on the node."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    launcher = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == launcher:
+            time.sleep(LOOK_SECONDS)
+
+    end_after(wait)

@@ -6,16 +6,12 @@ torch.distributed does the work: Gloo between CPUs, NCCL between GPUs. Small val
 from __future__ import annotations
 
 import os
-import queue
 import re
 import socket
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -24,6 +20,7 @@ import torch.distributed as dist
 
 from tracker.errors import DataError, TrackerError
 from trainer.parallel.launchers import Launch, detect
+from trainer.parallel.meeting import kept_by_torchrun, meet
 
 __all__ = ["Launch", "World", "detect"]
 
@@ -32,14 +29,14 @@ T = TypeVar("T")
 JOIN_SECONDS = 300.0
 """How long processes wait for each other at the start: nodes of a cluster do not load Python at the same time."""
 
-ANSWER_SECONDS = 1800.0
-"""How long one process may keep the others waiting, with an evaluation or a checkpoint, before they give up."""
-
 TELLING_SECONDS = 1.0
 """How long the other processes stay, while process 0 tells an error that all have found."""
 
 LAUNCHED = "TRAINER_LAUNCHED"
 """Set by `--gpus` and `--processes`: the process that started this one tells how the run ended."""
+
+BEGUN = "begun"
+"""What torchrun's store holds when the run has begun."""
 
 LOST = "another process of this run ended; see its message above; --resume goes on from the last checkpoint"
 
@@ -85,9 +82,13 @@ class World:
     leaves the group at the end, also after an error, so that no other process waits for this one.
     """
 
-    def __init__(self, rank: int, local_rank: int, size: int, device: torch.device) -> None:
+    def __init__(
+        self, rank: int, local_rank: int, size: int, device: torch.device, kept: dist.Store | None = None
+    ) -> None:
+        """kept: a store that outlives the processes when their launcher starts them again."""
         self.rank, self.local_rank, self.size, self.device = rank, local_rank, size, device
         self.main = rank == 0
+        self._kept = kept
 
     @classmethod
     def join(cls, launch: Launch | None, device: torch.device, timeout: float = JOIN_SECONDS) -> World:
@@ -95,9 +96,10 @@ class World:
 
         timeout: seconds. Raises DataError when the others do not come, or when processes would have to share a GPU.
         """
-        if launch is None or launch.size == 1:
+        kept = launch is not None and kept_by_torchrun(launch)
+        if launch is None or (launch.size == 1 and not kept):
             return cls(0, 0, 1, device)
-        if device.type == "cuda":
+        if device.type == "cuda" and launch.size > 1:
             count = torch.cuda.device_count()
             # Slurm can show each process one GPU, its own; whether it is its own is seen when all have met.
             if count != 1 and launch.local_size > count:
@@ -106,8 +108,8 @@ class World:
                 )
             device = torch.device("cuda", launch.local_rank if count > 1 else 0)
             torch.cuda.set_device(device)
-        _meet(launch, device, timeout)
-        world = cls(launch.rank, launch.local_rank, launch.size, device)
+        store = meet(launch, device, timeout)
+        world = cls(launch.rank, launch.local_rank, launch.size, device, store if kept else None)
         try:
             world._settle()
         except BaseException:
@@ -117,6 +119,8 @@ class World:
 
     def _settle(self) -> None:
         """Give each process its share of the cores, and see that none shares a GPU."""
+        if self.size == 1:
+            return
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
         gpu = str(torch.cuda.get_device_properties(self.device).uuid) if self.device.type == "cuda" else ""
         places: list[Place] = self.gather(Place(socket.gethostname(), frozenset(cores), gpu))
@@ -180,6 +184,25 @@ class World:
                 raise SharedError(f"process {rank}: {told}")
         return result[0]
 
+    def begin(self) -> None:
+        """Note that the run has begun: it is this launch's own from now on, also when its processes are restarted."""
+        if self.main and self._kept is not None:
+            with peers_watched():
+                self._kept.set(BEGUN, "yes")
+
+    def restarted(self) -> bool:
+        """Whether the launcher has started the processes of a run that had begun again; the same on all.
+
+        torchrun's own count is another on each node: only those count where a process failed. And it counts starts that
+        were refused. It has to do where torchrun keeps no store.
+        """
+        with peers_watched():
+            if self._kept is not None:
+                before = self._kept.check([BEGUN])
+            else:
+                before = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        return self.maximum([float(before)])[0] > 0
+
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.maximum([0.0])
@@ -217,84 +240,3 @@ class World:
             if launched and str(told) == LOST:
                 raise SystemExit(1) from error
             raise
-
-
-def _meet(launch: Launch, device: torch.device, timeout: float) -> None:
-    """Form torch's process group. Raises DataError when not all come in time."""
-    where = f"{launch.address}:{launch.port}"
-    deadline = time.monotonic() + timeout
-    if launch.local_size == launch.size and sys.platform in ("linux", "darwin"):
-        # Without a name, Gloo takes what the host's name resolves to, which need not be reachable.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    # torchrun keeps the store in its own process, and the same one over restarts.
-    kept = launch.by == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    came = 0
-    try:
-        server = launch.rank == 0 and not kept
-        if not server:
-            # Torch says on the terminal, in hundreds of lines, that nobody listens yet: look first.
-            _knock(launch.address, launch.port, deadline)
-        # Somebody else who listens there would never answer: torch's own limit is no limit for that.
-        tcp = _within(
-            timeout + 5,
-            lambda: dist.TCPStore(
-                launch.address,
-                launch.port,
-                is_master=server,
-                timeout=timedelta(seconds=timeout),
-                wait_for_workers=False,
-            ),
-        )
-        store = dist.PrefixStore(f"trainer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", tcp)
-        store.add("came", 1)
-        while (came := store.add("came", 0)) < launch.size:
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(0.05)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            store=store,
-            rank=launch.rank,
-            world_size=launch.size,
-            timeout=timedelta(seconds=ANSWER_SECONDS),
-        )
-    except (RuntimeError, OSError, ValueError) as error:
-        if "EADDRINUSE" in str(error) or "already in use" in str(error):
-            raise DataError(f"port {launch.port} is in use on this node: set MASTER_PORT to a free one") from error
-        seen = f"{came} of {launch.size} processes" if came else "process 0 is not there or cannot be reached"
-        raise DataError(
-            f"the processes did not meet at {where} within {timeout:.0f} s ({seen}): see that all of them run, that "
-            f"{launch.by} names the right node, and that no firewall is between (MASTER_ADDR, GLOO_SOCKET_IFNAME)"
-        ) from error
-
-
-def _knock(address: str, port: int, deadline: float) -> None:
-    """Wait until somebody listens there. Raises OSError at the deadline."""
-    while True:
-        try:
-            socket.create_connection((address, port), max(0.1, deadline - time.monotonic())).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def _within(seconds: float, action: Callable[[], T]) -> T:
-    """The result of an action that may never come back. Raises TimeoutError."""
-    outcome: queue.Queue[tuple[list[T], Exception | None]] = queue.Queue()
-
-    def run() -> None:
-        try:
-            outcome.put(([action()], None))
-        except Exception as error:  # handed on
-            outcome.put(([], error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = outcome.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result[0]
