@@ -72,6 +72,7 @@ class Nursery:
 
     CODE = """
 import os, sys
+import torch._dynamo, torch._inductor  # what torch's optimisers import at their first step
 import trainer.fitting.fit, trainer.commands.fit
 from trainer.cli import main
 for line in sys.stdin:
