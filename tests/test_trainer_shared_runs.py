@@ -206,6 +206,18 @@ def test_a_killed_worker_under_torchrun_is_started_again_and_goes_on(tmp_path, u
     np.testing.assert_allclose([loss for _, loss in found], [loss for _, loss in expected], rtol=2e-3)
 
 
+def test_nothing_watches_for_the_launcher_any_more_when_python_is_taken_down():
+    """A thread that wakes then aborts the process, now and then."""
+    code = "import atexit, threading; from trainer.parallel.launch import end_with_launcher; "
+    code += (
+        "atexit.register(lambda: print(threading.active_count())); end_with_launcher(); print(threading.active_count())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TORCHELASTIC_RUN_ID": "1"}, capture_output=True, text=True
+    )
+    assert told.stdout.split() == ["2", "1"], told.stderr
+
+
 def test_processes_end_with_a_launcher_that_is_killed(tmp_path, data):
     words = ["-m", "trainer", "fit", str(data), str(tmp_path), *SMALL, "--epochs", "100000", "--processes", "2"]
     launcher = subprocess.Popen(

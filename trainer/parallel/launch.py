@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import sys
-import time
+import threading
 import uuid
 from collections.abc import Sequence
 
 from tracker.errors import DataError
-from trainer.interrupts import end_after
 
 STOP_SECONDS = 120
 """How long the processes may take to write a checkpoint after Ctrl-C or SIGTERM."""
@@ -80,9 +80,18 @@ def end_with_launcher() -> None:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     launcher = os.getppid()
+    over = threading.Event()
 
-    def wait() -> None:
-        while os.getppid() == launcher:
-            time.sleep(LOOK_SECONDS)
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if os.getppid() != launcher:
+                os._exit(1)
 
-    end_after(wait)
+    def stop() -> None:
+        over.set()
+        watching.join()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    # A thread that wakes while Python is taken down is ended in the midst of torch's C++, which aborts the process.
+    atexit.register(stop)
