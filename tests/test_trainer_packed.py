@@ -22,6 +22,7 @@ from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.octree import decode, encode, levels_of
 from trainer.data.packed import Index, Layout, PackedSamples, Shard, read_index
 from trainer.data.sample import Sample, collate
+from trainer.data.scenes import SceneSamples
 from trainer.data.synthetic import SyntheticSamples
 from trainer.data.writing import open_writer, write
 
@@ -381,6 +382,18 @@ def test_simulated_hands_are_the_same_from_any_number_of_processes(tmp_path):
     np.testing.assert_array_equal(samples[67].joints, source[67].joints)
     assert unique(samples.layout.voxels(samples[67].points)) == unique(samples.layout.voxels(source[67].points))
     assert np.abs(np.concatenate([samples[i].points for i in range(20)])).max() > 1.2  # what lies around is kept
+
+
+def test_hands_in_situations_to_a_folder(tmp_path):
+    words = ["synthesize", str(tmp_path / "a"), "--scenes", "--samples", "20", "--seed", "6", "--grid", "128"]
+    assert main([*words, "--workers", "1"]) == 0
+    samples, source = PackedSamples(tmp_path / "a"), SceneSamples(20, 6)
+    assert read_index(tmp_path / "a").origin["from"] == "scenes"
+    for i in range(20):
+        np.testing.assert_array_equal(samples[i].joints, source[i].joints)
+        assert samples[i].presence == source[i].presence
+        assert samples[i].mirrored == source[i].mirrored
+        assert unique(samples.layout.voxels(samples[i].points)) == unique(samples.layout.voxels(source[i].points))
 
 
 def test_simulated_hands_to_hdf5(tmp_path):
