@@ -1,5 +1,6 @@
 """Training data, augmentation, losses, fitting, resuming and judging."""
 
+import copy
 import io
 import math
 import shutil
@@ -17,7 +18,7 @@ from trainer_samples import write_h5
 from tracker.errors import DataError
 from tracker.hand.heatmaps import gaussian_maps
 from tracker.hand.voxels import voxelise
-from tracker.network.v2v import V2VConfig
+from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights
 from trainer.cli import main
 from trainer.data.hdf5 import Hdf5Samples
@@ -31,6 +32,7 @@ from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.counter import normal, sample_keys, uniform
 from trainer.fitting.fit import Fit
 from trainer.fitting.losses import LossConfig, counts, loss
+from trainer.fitting.muon import Muon, orthogonal
 from trainer.fitting.order import Order, share
 from trainer.fitting.recipes import FitConfig
 from trainer.judging.confidence import PULL, calibrated, calibration_error, fit_confidence
@@ -266,24 +268,55 @@ def stop_at(fit, step):
     fit._step = interrupted
 
 
-def test_resuming_is_the_same_as_never_stopping(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resuming_is_the_same_as_never_stopping(optimizer, tmp_path):
     write_h5(tmp_path / "a.h5", count=8)
     samples = Hdf5Samples(tmp_path / "a.h5")
-    whole = fit_of(tmp_path / "whole", samples, 3)
+    whole = fit_of(tmp_path / "whole", samples, 3, optimizer=optimizer)
     whole.run()
 
-    first = fit_of(tmp_path / "parts", samples, 3)
+    first = fit_of(tmp_path / "parts", samples, 3, optimizer=optimizer)
     stop_at(first, 7)
     with pytest.raises(KeyboardInterrupt):
         first.run()
     assert first.state.step == 7
-    second = fit_of(tmp_path / "parts", samples, 3)
+    second = fit_of(tmp_path / "parts", samples, 3, optimizer=optimizer)
     second.resume()
     assert second.state.step == 7
     second.run()
     for name, tensor in whole.module.state_dict().items():
         torch.testing.assert_close(second.module.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 30), (30, 4)])
+def test_updates_of_muon_are_nearly_orthogonal(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = left.T @ orthogonal(matrix) @ right.T  # the same singular vectors
+    assert torch.diag(values).min() > 0.5
+    assert torch.diag(values).max() < 1.3
+    assert (values - torch.diag(torch.diag(values))).abs().max() < 1e-4
+
+
+def test_muon_steps_as_far_as_adamw_and_lets_outer_layers_be_adamw():
+    torch.manual_seed(0)
+    network = V2V(V2VConfig(joints=2, input_size=16, width=4, blocks=1, presence=True))
+    twin = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(1)
+    for mine, other in zip(network.parameters(), twin.parameters()):
+        mine.grad = other.grad = torch.randn(mine.shape, generator=generator)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    Muon(network, lr=0.01, weight_decay=0.1).step()
+    torch.optim.AdamW(twin.parameters(), lr=0.01, weight_decay=0.1).step()
+    others = dict(twin.named_parameters())
+    for name, value in network.named_parameters():
+        if name.startswith(("front", "head", "presence")) or value.ndim < 5:
+            torch.testing.assert_close(value, others[name], msg=name)
+        else:
+            step = float((value - before[name]).detach().square().mean().sqrt())
+            assert 0.0005 < step < 0.003, name
+            assert not torch.allclose(value, others[name])
 
 
 def test_a_resumed_run_takes_the_new_weight_decay(tmp_path):

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, help="train by the clock instead of for --epochs")
     add("--batch-size", type=positive, help="samples of a step, of all processes together")
     add("--learning-rate", type=float)
-    add("--optimizer", choices=("adamw", "rmsprop"))
+    add("--optimizer", choices=("adamw", "muon", "rmsprop"))
     add("--schedule", choices=("cosine", "constant"), help="of the learning rate, after the warm-up")
     add("--weight-decay", type=float)
     add("--warmup", type=int, metavar="STEPS", help="over which the learning rate rises")

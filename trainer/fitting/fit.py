@@ -33,6 +33,7 @@ from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.chores import LOG_STEPS, Chores
 from trainer.fitting.judge import judge
 from trainer.fitting.losses import LossConfig, counts, loss
+from trainer.fitting.muon import Muon
 from trainer.fitting.order import Order
 from trainer.fitting.recipes import FitConfig
 from trainer.fitting.start import start_from
@@ -122,6 +123,8 @@ class Fit:
         c = self.config
         if c.optimizer == "rmsprop":
             return torch.optim.RMSprop(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        if c.optimizer == "muon":
+            return Muon(self.module, lr=c.learning_rate, weight_decay=c.weight_decay)
         return torch.optim.AdamW(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
 
     def resume(self) -> None:

@@ -27,7 +27,7 @@ class FitConfig:
     dev_epochs: epochs between evaluations on the dev data.
     """
 
-    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    optimizer: Literal["adamw", "muon", "rmsprop"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
     epochs: int = 10
     minutes: float | None = None
@@ -44,8 +44,8 @@ class FitConfig:
     dev_epochs: int = 1
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adamw", "rmsprop") or self.schedule not in ("cosine", "constant"):
-            raise ValueError(f"optimizer is adamw or rmsprop, schedule cosine or constant: {self}")
+        if self.optimizer not in ("adamw", "muon", "rmsprop") or self.schedule not in ("cosine", "constant"):
+            raise ValueError(f"optimizer is adamw, muon or rmsprop, schedule cosine or constant: {self}")
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < 1e3:
             raise ValueError("epochs and batch size must be at least 1, the learning rate above 0 and below 1000")
         if self.batch_size > MOST_BATCH:
