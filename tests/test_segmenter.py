@@ -24,7 +24,7 @@ from tracker.network.weights import (
     shipped_weights,
 )
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
-from tracker.tracking.segmentation import full_mask, hands_in, segment
+from tracker.tracking.segmentation import FOREARM, full_mask, hands_in, segment
 from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
@@ -201,9 +201,25 @@ def test_hands_are_found_with_their_side_and_without_their_arm() -> None:
     assert hands[1].center == pytest.approx((0.2, 0, 0.81), abs=0.02)
     assert hands[1].area == pytest.approx(np.pi * 0.05**2, rel=0.1)
     for hand, label in zip(hands, (RIGHT, LEFT)):
-        mask, true = full_mask(image, hand), picture.labels == label
+        mask, true = full_mask(image, hand) & (picture.labels != ARM), picture.labels == label
         assert (mask & true).sum() / (mask | true).sum() > 0.93
         assert not (mask & (picture.labels == 0)).any()  # the wall behind stays out, to the pixel
+
+
+def test_of_its_own_forearm_a_hand_keeps_what_is_next_to_it() -> None:
+    picture = Picture().disc(0, 0, 0.6, 0.05, RIGHT).disc(0.3, 0, 0.6, 0.03, ARM)
+    for step in range(10):
+        picture.disc(0, 0.06 + 0.02 * step, 0.6, 0.02, ARM)
+    picture.disc(-0.06, 0, 0.69, 0.03, ARM)  # beside it in the image, but behind
+    frame = picture.frame
+    image = segment(frame, picture.network, SIZE)
+    (hand,) = hands_in(image)
+    kept = full_mask(image, hand) & (picture.labels == ARM)
+    points = frame.points()
+    assert points[kept][:, 1].max() == pytest.approx(0.05 + FOREARM, abs=0.008)
+    assert points[kept][:, 2].max() < 0.61
+    near = (picture.labels == ARM) & (points[..., 1] < 0.1) & (points[..., 1] > 0.05)
+    assert kept[near].mean() > 0.95
 
 
 def test_a_near_hand_fills_its_mask() -> None:

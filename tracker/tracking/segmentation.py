@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment
-from tracker.network.segmenter import LEFT, RIGHT, SegmenterConfig
+from tracker.network.segmenter import ARM, LEFT, RIGHT, SegmenterConfig
 from tracker.tracking.coarse import Grid, coarse_depth, coarse_grid
 
 FLESH: Final = 0.01
@@ -37,6 +38,9 @@ SAME_DEPTH: Final = 0.025
 """Metres (and 1 % of the depth) by which a pixel may differ from the coarse one whose label it takes."""
 MOST_ODDS: Final = 4.0
 """Log odds of a side that one image can give: its pixels are all alike."""
+FOREARM: Final = 0.06
+"""Metres of the forearm that stay with a hand, for they show which way it points: without any, a fist may be turned
+round. Of 0, 3, 6, 9 and 14 cm, 6 had the least joint error on situations that nothing else is judged by."""
 WINDOW_PIXELS: Final = 160
 """Rows or columns above which a hand's window is thinned out."""
 
@@ -179,18 +183,30 @@ def part(image: Segmented, hand: SegmentedHand, chosen: NDArray[np.bool_]) -> Se
     return _hand(image, hand.pixels[chosen], hand.points[chosen])
 
 
+def _forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
+    """The coarse pixels (n, 2) of the arm within `FOREARM` of a hand."""
+    row, column = np.nonzero((image.probability[ARM] > 0.5) & (image.depth > 0))
+    points = image.points[row, column]
+    near = (np.abs(points - hand.center) < LARGEST).all(axis=1)
+    row, column, points = row[near], column[near], points[near]
+    if len(points) == 0:
+        return np.empty((0, 2), np.int64)
+    away = KDTree(hand.points).query(points, distance_upper_bound=FOREARM)[0]
+    return np.stack([row, column], axis=1)[away < FOREARM]
+
+
 def full_mask(image: Segmented, hand: SegmentedHand) -> NDArray[np.bool_]:
-    """(height, width) bool: the pixels of a hand at full resolution.
+    """(height, width) bool: the pixels of a hand, and of the forearm next to it, at full resolution.
 
     A pixel is asked for among the four coarse pixels around it, as far as they lie as deep as itself, the nearer ones
     counting for more (joint bilateral upsampling, Kopf et al. 2007).
     """
     frame, grid = image.frame, image.grid
     mask = np.zeros(frame.depth.shape, np.bool_)
-    row, column = hand.pixels.T
+    row, column = np.concatenate([hand.pixels, _forearm(image, hand)]).T
     own = np.zeros(image.depth.shape, np.float32)
     own[row, column] = 1
-    # The window of the hand and a coarse pixel around it, in pixels of the frame.
+    # The window of these and a coarse pixel around them, in pixels of the frame.
     height, width = frame.depth.shape
     top, bottom = _full_range(row, grid.top, grid.step, height)
     left, right = _full_range(column, grid.left, grid.step, width)
