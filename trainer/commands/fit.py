@@ -171,7 +171,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
         augmentation=augmentation,
         world=world,
         init=world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None)),
-        edge=world.share(train[0].edge),
+        edge=round(world.share(train[0].edge), 6),  # files hold 32-bit numbers
         origin=origin,
         tensorboard=options.tensorboard,
     )
