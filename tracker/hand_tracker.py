@@ -43,7 +43,7 @@ PARTED_NS: Final = 400_000_000
 """For so long both sides are tried in every frame after two hands were near each other."""
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
-FURTHER: Final = 0.2
+FURTHER: Final = 0.3
 """Confidence that a hand beside a followed one must have to be taken for a new one."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 
@@ -201,10 +201,13 @@ class Tracker:
         chosen = []
         for pair, seen_side, followed in zip(looked, seen_sides, owners(looked, seen_sides, now)):
             stayed = followed is pair.candidate.track
-            if stayed and voting[pair.candidate.number] and pair.right_minus_left is not None:
-                followed.vote(pair.right_minus_left + seen_side + self._prior(followed))
-            elif stayed and seen_side:
-                followed.vote(seen_side)
+            compared = pair.right_minus_left if voting[pair.candidate.number] else None
+            if stayed and compared is not None:
+                followed.compared = compared + self._prior(followed)
+            if stayed and (compared is not None or seen_side):
+                # What was said when both sides were tried counts until they are tried again: else what is seen in
+                # each frame would outvote it by numbers alone.
+                followed.vote(followed.compared + seen_side)
             estimate = pair.of_side(followed.side)
             # What is found where a hand was lost some time ago is as doubtful as a new one.
             least = self.config.keep if followed.missed <= DOUBTFUL else self.config.accept
@@ -265,6 +268,7 @@ class Tracker:
                 if (self._tracks or chosen) and estimate.hand_confidence < FURTHER:
                     continue
                 self._next_id += 1
+                track.compared = pair.right_minus_left or 0.0
             chosen.append((track, estimate))
         return chosen
 

@@ -36,6 +36,7 @@ class Track:
     """State of one followed hand. joints are the network's own, unfiltered, (21, 3) metres, camera frame.
 
     met_ns: capture time when it was last near another hand.
+    compared: log odds for a right hand when the network last looked at it as both.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Track:
         self.age = 0
         self.missed = 0
         self.met_ns = -(1 << 62)
+        self.compared = 0.0
         self.joints: NDArray[np.float32] | None = None
         self._motion = np.zeros(3)
         self._time_ns = 0
@@ -68,7 +70,7 @@ class Track:
         return "left" if self.side == "right" else "right"
 
     def vote(self, right_minus_left: float) -> None:
-        """Count a comparison of both hypotheses (log odds for a right hand); may change the side."""
+        """Count what a frame says of the side (log odds for a right hand); may change it."""
         # Frames are alike, so each counts for little; the sum decides. A fist, which says little, must not outvote the
         # open hand that it was a moment ago.
         self.side_vote = float(np.clip(0.98 * self.side_vote + 0.3 * right_minus_left, -VOTE_LIMIT, VOTE_LIMIT))
