@@ -48,6 +48,21 @@ def test_a_leap_is_followed_at_once():
     np.testing.assert_allclose(filtered(positions)[15:], positions[15:], atol=1e-6)
 
 
+def test_a_joint_that_the_network_is_unsure_of_does_not_flicker_but_goes_with_its_hand():
+    rng = np.random.default_rng(2)
+    confidence = np.full(21, 0.8, np.float32)
+    confidence[4] = 0.02
+    one_euro, all_sure, out, plain = OneEuro(FilterConfig()), OneEuro(FilterConfig()), [], []
+    for number in range(120):
+        joints = HAND + np.array([0.6 * max(number - 90, 0) * FRAME_NS * 1e-9, 0, 0], np.float32)
+        joints[4, 2] += 0.06 * (rng.random() < 0.5)  # now here, now there
+        out.append(one_euro(joints, number * FRAME_NS, confidence))
+        plain.append(all_sure(joints, number * FRAME_NS))
+    still = np.stack(out)[30:90, 4]
+    assert still.std(axis=0).max() < 0.006 < 0.02 < np.stack(plain)[30:90, 4].std(axis=0).max()
+    np.testing.assert_allclose(out[-1][:, 0] - HAND[:, 0], 0.6 * 29 / 30, atol=0.02)
+
+
 @pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}])
 def test_filter_nonsense_is_refused(values):
     with pytest.raises(ValueError, match="cut-offs"):

@@ -1,5 +1,7 @@
 """Ids and sides of two hands that cross, touch, or are gone for a moment; and no hand is followed twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from crossing_samples import apart, crossing, frames, touching
@@ -66,6 +68,21 @@ def test_a_hand_that_is_gone_for_half_a_second_returns_as_itself(tracker):
     assert [len(set(numbers)) for numbers in ids.values()] == [1, 1]
     assert (wrong, twice) == (0, 0)
     assert len(ids["right"]) >= 22
+
+
+def test_a_segmentation_that_is_a_little_wrong_in_every_frame_does_not_outvote_the_network(tracker, monkeypatch):
+    """The network tries both sides now and then only; what it said must not be forgotten in between."""
+    plain = tracker._sight.follow
+
+    def misled(frame, hands):
+        return [replace(place, side_odds=np.sign(place.center[0]) * 0.7) for place in plain(frame, hands)]
+
+    source = list(frames(apart, 40))
+    assert all((truth.side == "left") == (truth.joints[:, 0].mean() > 0) for truth in source[0].truth or ())
+    monkeypatch.setattr(tracker._sight, "follow", misled)
+    ids, wrong, _ = followed(tracker, source)
+    assert wrong == 0
+    assert min(map(len, ids.values())) >= 36
 
 
 HAND = np.random.default_rng(0).uniform(-0.06, 0.06, (21, 3)).astype(np.float32) + np.array([0, 0, 0.5], np.float32)

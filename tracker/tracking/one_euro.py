@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 LEAP, JOINT_LEAP = 2.0, 1.0
 """Metres a second beyond which the hand's middle, or a joint against it, is taken as it is."""
 NEW_POSE = 0.4
-"""And metres a second, RMS over all joints against the middle, beyond which all of them are: frames are missing, or
-far apart."""
+"""And metres a second, RMS over the joints against the middle, the sure ones counting for more, beyond which all of
+them are: frames are missing, or far apart."""
 WHOLE_HAND = 3.0
 """How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
 STILL_HAND, STILL_JOINT = 0.12, 0.30
 """Metres a second: slower motion of the hand's middle, and of joints against it, is mostly noise."""
+
+SURE, LEAST_TRUST = 0.3, 0.1
+"""Confidence from which a joint is followed as it moves, and the share of that for one that nothing is known of: where
+a hidden joint is said to be jumps from frame to frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,8 @@ class OneEuro:
     """State of the filter for the joints of one hand.
 
     Not quite the paper's: where the hand is, and how its joints lie about its middle, are filtered apart, as most fast
-    motion is the whole hand's; and the cut-off rises with the square of the speed while that may be noise.
+    motion is the whole hand's; the cut-off rises with the square of the speed while that may be noise; and joints that
+    the network is unsure of are followed less closely.
     """
 
     def __init__(self, config: FilterConfig) -> None:
@@ -49,8 +54,13 @@ class OneEuro:
         self._velocity: NDArray[np.float64] | None = None
         self._time_ns = 0
 
-    def __call__(self, joints: NDArray[np.floating], time_ns: int) -> NDArray[np.float32]:
-        """Filtered joints (n, 3), metres. time_ns: capture time; a time that does not advance starts anew."""
+    def __call__(
+        self, joints: NDArray[np.floating], time_ns: int, confidence: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float32]:
+        """Filtered joints (n, 3), metres.
+
+        time_ns: capture time; a time that does not advance starts anew. confidence: (n,), 0..1; all sure if not given.
+        """
         middle = np.mean(joints, axis=0, keepdims=True, dtype=np.float64)
         raw = np.concatenate([joints - middle, middle])
         elapsed = (time_ns - self._time_ns) * 1e-9
@@ -59,6 +69,10 @@ class OneEuro:
             self._value, self._velocity = raw, np.zeros_like(raw)
             return np.asarray(joints, np.float32)
         change = raw - self._value
+        trust = np.ones(len(joints)) if confidence is None else np.clip(confidence / SURE, LEAST_TRUST, 1)
+        another_pose = np.sqrt(np.average((change[:-1] ** 2).sum(axis=1), weights=trust)) > NEW_POSE * elapsed
+        if not another_pose:
+            change[:-1] *= trust[:, None]
         self._velocity += _share(self.config.derivative_cutoff, elapsed) * (change / elapsed - self._velocity)
         # One cut-off per joint, from its speed in space: the axes of the camera mean nothing to a hand.
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
@@ -70,7 +84,7 @@ class OneEuro:
         step = np.linalg.norm(change, axis=1, keepdims=True) / elapsed
         leap = step > JOINT_LEAP
         leap[-1] = step[-1] > LEAP
-        leap[:-1] |= np.sqrt((step[:-1] ** 2).mean()) > NEW_POSE
+        leap[:-1] |= another_pose
         self._value = self._value + np.where(leap, 1.0, share) * change
         return (self._value[:-1] + self._value[-1]).astype(np.float32)
 

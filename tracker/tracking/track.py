@@ -121,7 +121,7 @@ class Track:
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
-        smooth = self._filter(joints, time_ns) if self._filter else joints
+        smooth = self._filter(joints, time_ns, confidence) if self._filter else joints
         learnt = self._bones.update(joints, confidence, time_ns)
         lengths = self._profile.lengths(self.side) if self._profile else learnt
         # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it.
