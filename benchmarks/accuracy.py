@@ -79,8 +79,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
         return "--write keeps the figures of two filtered hands, as users get them: leave --raw and --hands out"
     if not options.pictures:
         return None
-    if options.set not in ("synthetic", "real"):
-        return "--pictures needs --set synthetic or --set real: only their frames can be had twice"
+    if options.set not in ("synthetic", "tuning", "real"):
+        return "--pictures needs --set synthetic, tuning or real: only their frames can be had twice"
     folder = options.pictures.resolve()
     if options.set == "real" and CHECKOUT in (folder, *folder.parents):
         return "--pictures: recordings of people are not the project's to spread; draw them outside the checkout"
@@ -167,6 +167,8 @@ def _methods(options: argparse.Namespace) -> list[Method]:
 def _sources(options: argparse.Namespace) -> list[Source]:
     if options.set == "synthetic":
         return accuracy_set.sources(accuracy_set.frozen()[: options.sequences], options.cache)
+    if options.set == "tuning":
+        return accuracy_set.sources(accuracy_set.plan(accuracy_set.TUNING_SEEDS)[: options.sequences], options.cache)
     if options.set == "real":
         return accuracy_real.sources(options.real)[: options.sequences]
     return [Source(options.camera, "", options.camera, partial(_views, options.camera))]
@@ -263,7 +265,7 @@ def _save(path: Path, report: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--set", choices=("synthetic", "real", "still"), help="a test set")
+    source.add_argument("--set", choices=("synthetic", "tuning", "real", "still"), help="a test set")
     source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
     parser.add_argument(
         "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real"

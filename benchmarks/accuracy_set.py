@@ -1,4 +1,5 @@
-"""The frozen synthetic test set: which sequences it has, how each is made, and whether they are still the same.
+"""The frozen synthetic test set: which sequences it has, how each is made, and whether they are still the same; and
+another set to tune on, which is not checked.
 
 `accuracy_set.json` lists the sequences and has fingerprints of their first and last frames: what no other processor's
 rounding changes, but another generator does.
@@ -27,6 +28,8 @@ from tracker.errors import DataError
 
 FROZEN = Path(__file__).with_name("accuracy_set.json")
 SEQUENCES = 40
+TUNING_SEEDS = range(870_000_000, 870_000_060)
+"""Of the situations that choices are made on: neither training nor the frozen set nor `trainer calibrate` has them."""
 FRAMES = 50
 RATE = 30
 """Frames a second."""
@@ -53,8 +56,10 @@ class FrozenSequence:
         return f"{self.seed}-{self.kind}-{self.camera}"
 
 
-def plan() -> list[FrozenSequence]:
-    """Sequences without fingerprints, kinds and cameras spread evenly: what is frozen by `freeze`."""
+def plan(seeds: Sequence[int] | None = None) -> list[FrozenSequence]:
+    """Sequences without fingerprints, kinds and cameras spread evenly. seeds: those that are frozen by `freeze` if not
+    given.
+    """
     from tracker.simulation.cameras import CAMERAS
     from tracker.simulation.situations import TEST_SEEDS
     from tracker.simulation.stage import KINDS
@@ -62,8 +67,8 @@ def plan() -> list[FrozenSequence]:
     kinds, cameras = tuple(KINDS), tuple(CAMERAS)
     # The cameras move on by one with each round of kinds, so that each kind meets several of them.
     return [
-        FrozenSequence(TEST_SEEDS[i], kinds[i % len(kinds)], cameras[(i + i // len(kinds)) % len(cameras)], ())
-        for i in range(SEQUENCES)
+        FrozenSequence(seed, kinds[i % len(kinds)], cameras[(i + i // len(kinds)) % len(cameras)], ())
+        for i, seed in enumerate(TEST_SEEDS[:SEQUENCES] if seeds is None else seeds)
     ]
 
 
@@ -158,7 +163,7 @@ def fingerprint(frame: DepthFrame) -> dict[str, Any]:
 
 def differs(sequence: FrozenSequence, number: int, frame: DepthFrame) -> str | None:
     """How the frame of a number is not the one that was frozen; None if it is, or has no fingerprint."""
-    if number not in CHECKED:
+    if number not in CHECKED or not sequence.prints:
         return None
     want, have = sequence.prints[CHECKED.index(number)], fingerprint(frame)
     where = f"sequence {sequence.name}, frame {number}"

@@ -27,6 +27,8 @@ from tracker.camera.frame import HandTruth  # noqa: E402
 from tracker.errors import DataError, TrackerError  # noqa: E402
 from tracker.simulation.situations import TEST_SEEDS  # noqa: E402
 from tracker.stream.message import Hand  # noqa: E402
+from trainer.commands.calibrate import FIRST_SEED  # noqa: E402
+from trainer.data.scenes import RESERVED  # noqa: E402
 
 RNG = np.random.default_rng(3)
 POSE = RNG.normal(0, 0.04, (21, 3)).astype(np.float32)
@@ -127,6 +129,15 @@ def test_the_frozen_set_is_what_the_document_says():
         counts = Counter(getattr(each, key) for each in sequences)
         assert max(counts.values()) - min(counts.values()) <= 3
     assert all(len({s.camera for s in sequences if s.kind == kind}) > 1 for kind in {s.kind for s in sequences})
+
+
+def test_what_is_tuned_on_is_neither_judged_nor_trained_by():
+    sequences = accuracy_set.plan(accuracy_set.TUNING_SEEDS)
+    seeds = {each.seed for each in sequences}
+    assert len(seeds) == 60
+    assert all(seed in RESERVED and seed not in TEST_SEEDS for seed in seeds)
+    assert seeds.isdisjoint(range(FIRST_SEED, FIRST_SEED + 10_000_000))
+    assert {each.kind for each in sequences} == {each.kind for each in accuracy_set.frozen()}
 
 
 def test_the_generator_still_makes_the_frozen_set():
@@ -240,8 +251,9 @@ def test_tables_are_written_between_their_marks(tmp_path):
             check_region(nothing, "real")
 
 
-def test_the_command_measures_and_draws(tmp_path, capsys):
-    options = ["--set", "synthetic", "--sequences", "1", "--frames", "2", "--pictures", str(tmp_path / "pictures")]
+@pytest.mark.parametrize("name", ["synthetic", "tuning"])
+def test_the_command_measures_and_draws(name, tmp_path, capsys):
+    options = ["--set", name, "--sequences", "1", "--frames", "2", "--pictures", str(tmp_path / "pictures")]
     assert accuracy.main([*options, "--output", str(tmp_path / "all.json")]) == 0
     assert "true hands found" in capsys.readouterr().out
     report = json.loads((tmp_path / "all.json").read_text())

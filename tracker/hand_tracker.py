@@ -43,7 +43,7 @@ PARTED_NS: Final = 400_000_000
 """For so long both sides are tried in every frame after two hands were near each other."""
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
-FURTHER: Final = 0.3
+FURTHER: Final = 0.35
 """Confidence that a hand beside a followed one must have to be taken for a new one."""
 SIDES: Final[tuple[Side, Side]] = ("right", "left")
 

@@ -40,7 +40,7 @@ MOST_ODDS: Final = 4.0
 """Log odds of a side that one image can give: its pixels are all alike."""
 FOREARM: Final = 0.06
 """Metres of the forearm that stay with a hand, for they show which way it points: without any, a fist may be turned
-round. Of 0, 3, 6, 9 and 14 cm, 6 had the least joint error on situations that nothing else is judged by."""
+round (measured in docs/tracking.md)."""
 WINDOW_PIXELS: Final = 160
 """Rows or columns above which a hand's window is thinned out."""
 

@@ -33,9 +33,8 @@ from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.chores import LOG_STEPS, Chores
 from trainer.fitting.judge import judge
 from trainer.fitting.losses import LossConfig, counts, loss
-from trainer.fitting.muon import Muon
 from trainer.fitting.order import Order
-from trainer.fitting.recipes import FitConfig
+from trainer.fitting.recipes import FitConfig, optimizer_for
 from trainer.fitting.start import start_from
 from trainer.fitting.state import State, average_into, differences
 from trainer.interrupts import interrupts_ignored, interrupts_noted
@@ -108,7 +107,7 @@ class Fit:
         self.kept.to(world.device)
         module = synchronise(copy.deepcopy(self.kept.v2v), world)
         self.module = module.to(world.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.optimizer = self._optimizer()
+        self.optimizer = optimizer_for(self.module, config)
         self._unread = torch.zeros((), device=world.device)
         self._unread_steps = 0
         world.together(lambda: output.mkdir(parents=True, exist_ok=True) if world.main else None)
@@ -118,14 +117,6 @@ class Fit:
         done = self.world.together(lambda: action() if self.world.main else None)
         shared: T = self.world.share(done)  # type: ignore[assignment]
         return shared
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        c = self.config
-        if c.optimizer == "rmsprop":
-            return torch.optim.RMSprop(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
-        if c.optimizer == "muon":
-            return Muon(self.module, lr=c.learning_rate, weight_decay=c.weight_decay)
-        return torch.optim.AdamW(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
 
     def resume(self) -> None:
         """Go on from the checkpoint in the output folder. Raises DataError if there is none or it does not fit."""

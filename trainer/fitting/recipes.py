@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from torch import nn
 
 from tracker.hand.heatmaps import PAPER_SIGMA
 from tracker.network.v2v import V2VConfig
 from trainer.fitting.losses import LossConfig, LossName
+from trainer.fitting.muon import Muon
 
 MOST_BATCH = 65_536
 
@@ -86,6 +88,15 @@ RECIPES: dict[str, Recipe] = {
 }
 """`paper`: V2V-PoseNet, section 5.1: RMSprop, 2.5e-4, batches of 8, 10 epochs, squared error of the heat maps, plain
 32-bit arithmetic. `modern`: AdamW, warm-up and cosine, mixed precision, averaged weights, integral regression."""
+
+
+def optimizer_for(module: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """A new optimiser of a network's parameters."""
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "muon":
+        return Muon(module, lr=rate, weight_decay=decay)
+    kind = torch.optim.RMSprop if config.optimizer == "rmsprop" else torch.optim.AdamW
+    return kind(module.parameters(), lr=rate, weight_decay=decay)
 
 
 def computes_bf16(device: torch.device) -> bool:
