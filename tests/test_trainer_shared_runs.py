@@ -218,6 +218,29 @@ def test_nothing_watches_for_the_launcher_any_more_when_python_is_taken_down():
     assert told.stdout.split() == ["2", "1"], told.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "words", "status", "taken_down"),
+    [
+        ({"RANK": "0"}, ["fit", "--help"], 0, False),
+        ({"RANK": "0"}, ["fit", "no.h5", "out", "--optimizer", "none"], 2, False),
+        ({"SLURM_STEP_ID": "1"}, ["fit", "no.h5", "out"], 1, False),
+        ({}, ["fit", "--help"], 0, True),
+        ({}, ["fit", "no.h5", "out"], 1, True),
+    ],
+)
+def test_python_is_not_taken_down_in_processes_that_share_a_run(variables, words, status, taken_down, tmp_path):
+    """torch's threads abort it then, now and then."""
+    code = "import atexit, runpy, sys; atexit.register(print, 'taken down'); sys.argv[1:] = " + repr(words)
+    code += "; runpy.run_module('trainer', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert done.returncode == status, done.stderr
+    assert ("taken down" in done.stdout) == taken_down
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout + done.stderr) > 20  # nothing that was said is lost
+
+
 def test_processes_end_with_a_launcher_that_is_killed(tmp_path, data):
     words = ["-m", "trainer", "fit", str(data), str(tmp_path), *SMALL, "--epochs", "100000", "--processes", "2"]
     launcher = subprocess.Popen(

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 from tracker.errors import TrackerError
 
@@ -23,8 +25,28 @@ COMMANDS = {
 }
 
 
+SEVERAL = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID")
+"""Variables of which one says that this process may have shared a run with others."""
+
+
+def run() -> NoReturn:
+    """The command as a program: ends the process with its exit status."""
+    try:
+        status = main()
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else int(left.code is not None)
+    if any(name in os.environ for name in SEVERAL):
+        # All is written and the group is left. torch's threads may still be letting go of tensors, which aborts the
+        # process now and then while Python is taken down around them: so it is not taken down.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the command; returns the exit status: 0, or 1 after an error that is told in one line."""
+    """Run a command; returns the exit status: 0, or 1 after an error that is told in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m trainer", description="Train and judge hand networks.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
