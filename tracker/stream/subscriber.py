@@ -40,8 +40,8 @@ ALIVE_SECONDS: Final = 3.0
 """A tracker says how it is once a second; after this long without a word it is taken for gone."""
 MAX_CAMERAS: Final = 256
 _GRACE_SECONDS: Final = 0.2
-_OLD_SECONDS: Final = 0.1
-_TURN_SECONDS: Final = 0.05
+_OLD_SECONDS: Final = 0.25
+_TURN_SECONDS: Final = 0.25
 HEARTBEAT_MS: Final = 2000
 HEARTBEAT_TIMEOUT_MS: Final = 10_000
 _BATCH: Final = 64
@@ -112,13 +112,15 @@ class Subscriber:
     def latest(self, timeout: float | None = None) -> HandsMessage | None:
         """The newest message, older ones that wait are skipped; otherwise as `receive`.
 
-        For programs that draw at a pace of their own. Each message is handed out once.
+        For programs that draw at a pace of their own. Each message is handed out once. If the newest that waits is old,
+        it looks for up to half a second, whatever the timeout, whether a newer one is just coming in.
         """
         with self._changed:
             self._check_open()
             if self._wait(lambda: bool(self._waiting), timeout):
                 if time.monotonic() - self._arrived > _OLD_SECONDS:
-                    # Perhaps the whole program was stopped, and the thread has not had its turn yet.
+                    # Perhaps the whole program was stopped, and the thread has not had its turn yet; on a busy machine
+                    # that takes longer than one would think. Something that arrives ends the wait.
                     self._changed.wait(_TURN_SECONDS)
                 # Or it has, and takes what came meanwhile off the network: that is not long, but old.
                 self._wait(lambda: self._fresh, _GRACE_SECONDS)
