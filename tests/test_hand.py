@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tracker.camera.frame import DepthFrame, Intrinsics
-from tracker.hand.cube import Cube, crop
+from tracker.hand.cube import Cube, crop, upright_roll
 from tracker.hand.heatmaps import Decoder, ball_mass, expectation, gaussian_maps
 from tracker.hand.skeleton import BONES, JOINT_NAMES, joint
 from tracker.hand.voxels import voxel_center, voxel_index, voxelise
@@ -26,8 +26,19 @@ def test_skeleton_is_the_contracts():
     assert all(JOINT_NAMES[p].split("_")[0] == JOINT_NAMES[c].split("_")[0] for p, c in BONES if p != 0)
 
 
+@pytest.mark.parametrize("roll", [None, 0.0, 2.0])
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_cube_coordinates_round_trip_and_mirror(side):
+def test_cube_coordinates_round_trip(side, roll):
+    cube = Cube((0.1, -0.05, 0.5), 0.26, side, roll)
+    points = np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3)) + np.array(cube.center)
+    coordinates = cube.normalise(points)
+    np.testing.assert_allclose(cube.to_camera(coordinates), points, atol=1e-6)
+    shape = np.linalg.norm(coordinates[:, None] - coordinates, axis=2)
+    np.testing.assert_allclose(shape * 0.13, np.linalg.norm(points[:, None] - points, axis=2), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_cube_mirrors_left_hands(side):
     cube = Cube((0.1, -0.05, 0.5), 0.26, side)
     points = np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3)) + np.array(cube.center)
     np.testing.assert_allclose(cube.to_camera(cube.normalise(points)), points, atol=1e-6)
@@ -35,13 +46,33 @@ def test_cube_coordinates_round_trip_and_mirror(side):
     assert to_the_right[0, 0] == pytest.approx(1 if side == "right" else -1)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("center", [(0.0, 0.0, 0.5), (0.3, -0.2, 0.4), (-0.1, 0.35, 0.3)])
+def test_in_an_upright_cube_a_hand_is_seen_straight_on_with_its_fingers_up(center, side):
+    joints = (np.random.default_rng(2).normal(0, 0.05, (21, 3)) + center).astype(np.float32)
+    cube = Cube(center, 0.26, side, upright_roll(joints, center))
+    inside = cube.normalise(joints)
+    knuckles = inside[[5, 9, 13, 17]].mean(axis=0)
+    assert knuckles[0] == pytest.approx(inside[0, 0], abs=1e-5)
+    assert knuckles[1] < inside[0, 1]
+    further = cube.normalise(1.1 * np.asarray(center, np.float32))
+    np.testing.assert_allclose(further[:2], 0, atol=1e-5)
+    assert further[2] > 0
+    assert np.linalg.det(cube.axes) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_cube_of_a_hand_whose_joints_are_not_known_has_no_roll():
+    assert upright_roll(np.full((21, 3), np.nan, np.float32), (0.0, 0.0, 0.5)) == 0.0
+
+
+@pytest.mark.parametrize("roll", [None, 0.7])
 @pytest.mark.parametrize("scale", [0.001, 0.000125])
-def test_crop_is_every_reading_in_the_cube(scale):
+def test_crop_is_every_reading_in_the_cube(scale, roll):
     rng = np.random.default_rng(1)
     metres = rng.uniform(0.2, 0.9, (240, 320)) * (rng.random((240, 320)) < 0.9)
     frame = frame_of(np.rint(metres / scale).astype(np.uint16), scale)
     for center in [(0.0, 0.0, 0.5), (0.3, -0.2, 0.45), (-0.35, 0.2, 0.7)]:
-        cube = Cube(center, 0.2)
+        cube = Cube(center, 0.2, roll=roll)
         everything = frame.points().reshape(-1, 3)
         everything = everything[everything[:, 2] > 0]
         coordinates = cube.normalise(everything)

@@ -231,7 +231,7 @@ def test_augmentation_of_a_sample_does_not_depend_on_its_batch():
     mine = batch.sample == 1
     alone = replace(
         batch, points=batch.points[mine], sample=batch.sample[mine] - 1, joints=batch.joints[1:2],
-        edge=batch.edge[1:2], presence=batch.presence[1:2], key=batch.key[1:2],
+        edge=batch.edge[1:2], presence=batch.presence[1:2], ray=batch.ray[1:2], key=batch.key[1:2],
     )  # fmt: skip
     alone = augment(alone, how)
     torch.testing.assert_close(alone.points, together.points[mine])

@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Side
 from tracker.engine import open_engine
 from tracker.errors import WeightsError
-from tracker.hand.cube import Cube, crop, cube_center
+from tracker.hand.cube import Cube, crop, cube_center, upright_roll
 from tracker.hand.profile import HandProfile
 from tracker.hand.skeleton import SKELETON
 from tracker.hand.voxels import voxelise
@@ -105,6 +106,7 @@ class Tracker:
                 f"the tracker publishes {SKELETON}: train on data with its 21 joints"
             )
         self.model = network.config.name
+        self._upright = network.config.upright
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
         self._sight = open_sight(self.config.segmentation, engine, threads)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
@@ -186,7 +188,7 @@ class Tracker:
         candidates = []
         voting = []
         for number, (track, place) in enumerate(zip(self._tracks, places)):
-            cube = _cube(place, self.edge, track.side)
+            cube = self._cube(place, track.side, track.predicted_joints(now))
             candidates.append(Candidate(cube, place.mask, track, number))
             turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
             if near := self._is_near_another(track, now):
@@ -251,13 +253,13 @@ class Tracker:
         candidates = [estimate.candidate for estimate in known]
         with self._timed("segment"):
             places = self._sight.search(frame, most, [one.cube for one in candidates], [one.mask for one in candidates])
-        # The network has the last word on where a hand is: look again, around what it said.
+        # The network has the last word on where a hand is, and how it is turned: look again, as it said.
+        first = [pair for pair in self._both_sides(frame, places) if pair.best.presence >= self.config.keep]
+        joints = [pair.best.joints for pair in first]
         again = [
-            replace(places[pair.candidate.number], center=cube_center(pair.best.joints))
-            for pair in self._both_sides(frame, places)
-            if pair.best.presence >= self.config.keep
+            replace(places[pair.candidate.number], center=cube_center(found)) for pair, found in zip(first, joints)
         ]
-        looked = [pair for pair in self._both_sides(frame, again) if pair.best.presence >= self.config.accept]
+        looked = [pair for pair in self._both_sides(frame, again, joints) if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
         for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
@@ -272,11 +274,23 @@ class Tracker:
             chosen.append((track, estimate))
         return chosen
 
-    def _both_sides(self, frame: DepthFrame, places: Sequence[Place]) -> list[Pair]:
+    def _both_sides(
+        self, frame: DepthFrame, places: Sequence[Place], joints: Sequence[NDArray[np.float32]] | None = None
+    ) -> list[Pair]:
+        """Look into places for hands of either side. joints: (21, 3) of each, if it is known about where they are."""
         candidates = []
         for number, place in enumerate(places):
-            candidates += [Candidate(_cube(place, self.edge, side), place.mask, None, number) for side in SIDES]
+            about = None if joints is None else joints[number]
+            candidates += [Candidate(self._cube(place, side, about), place.mask, None, number) for side in SIDES]
         return self._estimate(frame, candidates)
+
+    def _cube(self, place: Place, side: Side, joints: NDArray[np.float32] | None) -> Cube:
+        """The cube to look into. joints: (21, 3) metres, camera frame, about where they are; None if not known."""
+        x, y, z = (float(value) for value in place.center)
+        roll = None
+        if self._upright:
+            roll = 0.0 if joints is None else upright_roll(joints, (x, y, z))
+        return Cube((x, y, z), self.edge, side, roll)
 
     def _estimate(self, frame: DepthFrame, candidates: Sequence[Candidate]) -> list[Pair]:
         """Run the network on the candidates that hold enough points."""
@@ -320,11 +334,6 @@ class Tracker:
             )
             for track, estimate in chosen
         )
-
-
-def _cube(place: Place, edge: float, side: Side) -> Cube:
-    x, y, z = (float(value) for value in place.center)
-    return Cube((x, y, z), edge, side)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class HandNetworkConfig:
     """Everything needed to run a weights file.
 
     name: what the status message calls the model. edge: cube edge in metres it was trained for.
+    upright: its cubes have a roll (see `Cube`): the hand's knuckles are above its wrist, as far as that is known.
     decode, calibration: see `Decoder`. skeleton: the joint set, `hand21` where `tracker run` is to use it.
     global_joints: 0 for one map a joint; otherwise the one map shows this many joints without telling which is which
     (`trainer.judging.peaks` finds them), and the skeleton is `global{n}`.
@@ -31,12 +32,15 @@ class HandNetworkConfig:
     calibration: tuple[float, float] = (1.0, 0.0)
     skeleton: str = field(default=SKELETON)
     global_joints: int = 0
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.edge <= 1.0:
             raise ValueError(f"edge must be a cube edge in metres between 0.05 and 1, is {self.edge}")
         if len(self.calibration) != 2 or not all(isinstance(v, int | float) and isfinite(v) for v in self.calibration):
             raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
+        if self.upright and self.skeleton != SKELETON:
+            raise ValueError(f"upright cubes need the joints of {SKELETON}, not {self.skeleton!r}")
         if self.global_joints:
             if self.global_joints < 0 or self.v2v.joints != 1 or self.decode != "peak":
                 raise ValueError(

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--input-size", type=positive, metavar="N", help="edge of the grid in voxels; coarse ones learn fast"
     )
+    network.add_argument(
+        "--upright",
+        action=argparse.BooleanOptionalAction,
+        help="turn cubes so that the hand is seen straight on, its fingers up, which is easier to learn; for data with "
+        "the 21 joints of hand21 (default: as the weights of --init)",
+    )
     network.add_argument("--loss", choices=("integral", "heatmap"), help="(default: the recipe's)")
     network.add_argument(
         "--global-joints", action="store_true", help="one map as fine as the grid for all joints, without identity"
@@ -160,6 +166,8 @@ def _train(options: argparse.Namespace, world: World) -> None:
         raise SharedError(str(error)) from error  # every process finds it
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
     origin: dict[str, Any] = {**seen, "init": options.init}
+    init = world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None))
+    upright = world.share(world.together(lambda: _is_upright(options, network, init) if world.main else False))
     fit = Fit(
         train,
         dev,
@@ -170,8 +178,9 @@ def _train(options: argparse.Namespace, world: World) -> None:
         loss_config=losses,
         augmentation=augmentation,
         world=world,
-        init=world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None)),
+        init=init,
         edge=round(world.share(train[0].edge), 6),  # files hold 32-bit numbers
+        upright=upright,
         origin=origin,
         tensorboard=options.tensorboard,
     )
@@ -279,6 +288,19 @@ def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
         # The paper's network only finds joints.
         presence=network.presence and _others(train) and options.recipe != "paper",
     )
+
+
+def _is_upright(options: argparse.Namespace, network: V2VConfig, init: Path | None) -> bool:
+    """Whether cubes are turned. Raises DataError where that is asked for but not possible."""
+    from tracker.hand.skeleton import JOINT_COUNT, SKELETON
+    from tracker.network.weights import load_weights
+
+    possible = network.joints == JOINT_COUNT and not options.global_joints
+    if options.upright and not possible:
+        raise DataError(f"--upright needs the {JOINT_COUNT} joints of {SKELETON}, by which a hand is turned")
+    if options.upright is None and possible and init is not None:
+        return load_weights(init).config.upright
+    return bool(options.upright)
 
 
 def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Augmentation, str]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tracker.errors import DataError
 from trainer.data.octree import MOST_LEVELS, decode, encode, levels_of
-from trainer.data.sample import Batch, Sample
+from trainer.data.sample import Batch, Sample, rays
 
 FORMAT = "hand-octrees"
 VERSION = 1
@@ -326,6 +326,7 @@ class PackedSamples:
             joints=tensors["joints"][chosen],
             edge=tensors["edge"][chosen],
             presence=tensors["presence"][chosen].float(),
+            ray=rays(tensors["center"][chosen], tensors["mirrored"][chosen]),
             key=torch.arange(len(chosen), device=device)
             if keys is None
             else torch.as_tensor(keys, dtype=torch.int64).to(device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,8 +48,9 @@ class Batch:
     """B samples.
 
     points: (P, 3) cube coordinates. sample: (P,) int64, which sample a point is of, ascending. joints: (B, J, 3).
-    edge: (B,) metres. presence: (B,) float. key: (B,) int64, what the random numbers of each sample's augmentation are
-    made from, so that they do not depend on what else is in the batch, nor on the device.
+    edge: (B,) metres. presence: (B,) float. ray: (B, 3), unit vectors from the camera to the cube's centre, mirrored
+    as the sample is; the z axis where that is not known. key: (B,) int64, what the random numbers of each sample's
+    augmentation are made from, so that they do not depend on what else is in the batch, nor on the device.
     """
 
     points: Tensor
@@ -56,6 +58,7 @@ class Batch:
     joints: Tensor
     edge: Tensor
     presence: Tensor
+    ray: Tensor
     key: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -67,10 +70,17 @@ class Batch:
         return Batch(*(part.pin_memory() for part in self._parts()))
 
     def _parts(self) -> tuple[Tensor, ...]:
-        return (self.points, self.sample, self.joints, self.edge, self.presence, self.key)
+        return (self.points, self.sample, self.joints, self.edge, self.presence, self.ray, self.key)
 
     def __len__(self) -> int:
         return len(self.edge)
+
+
+def rays(center: Tensor, mirrored: Tensor) -> Tensor:
+    """`Batch.ray` of samples. center: (B, 3) metres, camera frame, NaN where not known. mirrored: (B,), 0 or 1."""
+    away = torch.stack([torch.where(mirrored > 0, -center[:, 0], center[:, 0]), center[:, 1], center[:, 2]], dim=1)
+    ahead = torch.tensor([0.0, 0.0, 1.0], device=center.device)
+    return torch.nn.functional.normalize(torch.where(away.isfinite().all(dim=1)[:, None], away, ahead), dim=1)
 
 
 def collate(samples: Sequence[Sample], keys: Sequence[int] | None = None) -> Batch:
@@ -82,5 +92,9 @@ def collate(samples: Sequence[Sample], keys: Sequence[int] | None = None) -> Bat
         joints=torch.from_numpy(np.stack([sample.joints for sample in samples]).astype(np.float32, copy=False)),
         edge=torch.tensor([sample.edge for sample in samples], dtype=torch.float32),
         presence=torch.tensor([float(sample.presence) for sample in samples]),
+        ray=rays(
+            torch.tensor([sample.center or (math.nan,) * 3 for sample in samples]),
+            torch.tensor([sample.mirrored for sample in samples]),
+        ),
         key=torch.arange(len(samples)) if keys is None else torch.tensor(keys, dtype=torch.int64),
     )

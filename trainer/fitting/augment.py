@@ -67,7 +67,7 @@ def augment(batch: Batch, how: Augmentation) -> Batch:
     key = batch.key
     roll, size, mirror, share = (2 * uniform(split(key, 0), 4) - 1).unbind(1)
     factor = 1 + size * how.scale
-    matrix = _roll(roll * how.roll) * factor[:, None, None]
+    matrix = roll_matrix(roll * how.roll) * factor[:, None, None]
     if how.rotation:
         matrix = _turn(split(key, 1), how.rotation) @ matrix
     mirrored = (mirror + 1) / 2 < how.mirrored
@@ -76,8 +76,9 @@ def augment(batch: Batch, how: Augmentation) -> Batch:
     shift = (2 * uniform(split(key, 2), 3) - 1) * how.shift + normal(split(key, 3), 3) * how.shift_sd
 
     joints = torch.baddbmm(shift[:, None], batch.joints, matrix)
+    ray = torch.nn.functional.normalize(torch.bmm(batch.ray[:, None], matrix)[:, 0], dim=1)
     joints = joints.masked_fill(mirrored[:, None, None], float("nan"))
-    points = _move(batch.points, batch.sample, matrix, shift)
+    points = move(batch.points, batch.sample, matrix, shift)
     if how.jitter:
         noise = normal(_point_keys(split(key, 4), batch), 3)
         points = points + noise * (how.jitter / (batch.edge / 2))[batch.sample, None]
@@ -93,11 +94,16 @@ def augment(batch: Batch, how: Augmentation) -> Batch:
         near = ((points - draw[batch.sample, :3] * 0.7) ** 2).sum(dim=1) < (radius**2)[batch.sample]
         points = points.masked_fill(near[:, None], OUTSIDE)
     return replace(
-        batch, points=points, joints=joints, edge=batch.edge / factor, presence=batch.presence * (~mirrored).float()
+        batch,
+        points=points,
+        joints=joints,
+        edge=batch.edge / factor,
+        presence=batch.presence * (~mirrored).float(),
+        ray=ray,
     )
 
 
-def _roll(angle: Tensor) -> Tensor:
+def roll_matrix(angle: Tensor) -> Tensor:
     """Rotations about z, (B, 3, 3) for row vectors."""
     cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
     return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], dim=1).view(-1, 3, 3)
@@ -114,7 +120,7 @@ def _turn(key: Tensor, most: float) -> Tensor:
     return torch.eye(3, device=key.device) * cos + cross * sin + axis[:, :, None] * axis[:, None, :] * (1 - cos)
 
 
-def _move(points: Tensor, sample: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+def move(points: Tensor, sample: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """Every point by the matrix and the shift of its sample, (P, 3)."""
     x, y, z = (points[:, axis, None] for axis in range(3))
     # index_select: plain indexing takes half as long again on the CPU.

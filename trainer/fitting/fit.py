@@ -37,6 +37,7 @@ from trainer.fitting.order import Order
 from trainer.fitting.recipes import FitConfig, optimizer_for
 from trainer.fitting.start import start_from
 from trainer.fitting.state import State, average_into, differences
+from trainer.fitting.upright import AS_SEEN, upright
 from trainer.interrupts import interrupts_ignored, interrupts_noted
 from trainer.judging.confidence import calibration_error
 from trainer.judging.evaluate import Evaluation
@@ -48,6 +49,7 @@ from trainer.showing.progress import Progress
 T = TypeVar("T")
 
 DATA = "set of training data"
+UPRIGHT = "way to turn cubes (--upright)"
 
 
 class Fit:
@@ -67,6 +69,7 @@ class Fit:
         world: World,
         init: Path | None = None,
         edge: float,
+        upright: bool = False,
         origin: Mapping[str, Any],
         tensorboard: bool = False,
     ) -> None:
@@ -96,6 +99,7 @@ class Fit:
                 edge=edge,
                 skeleton=f"global{several}" if several else skeleton,
                 global_joints=several,
+                upright=upright,
             )
         )
         self.fresh: list[str] = []
@@ -122,7 +126,7 @@ class Fit:
         """Go on from the checkpoint in the output folder. Raises DataError if there is none or it does not fit."""
         found = self._on_main(lambda: load_checkpoint(self.output, torch.device("cpu")))
         try:
-            then = {DATA: self.data, **found["identity"]}  # which old checkpoints do not tell
+            then = {DATA: self.data, UPRIGHT: False, **found["identity"]}  # which old checkpoints do not tell
             for key, now in self._identity().items():
                 if then[key] != now:
                     raise SharedError(
@@ -145,6 +149,7 @@ class Fit:
         """The configuration of the run, as JSON takes it."""
         return {
             "network": asdict(self.kept.config.v2v),
+            "upright": self.kept.config.upright,
             "fit": asdict(self.config),
             "loss": asdict(self.loss_config),
             "augmentation": asdict(self.augmentation),
@@ -161,6 +166,7 @@ class Fit:
             "batch size": self.config.batch_size,
             "number of samples": len(self.train),
             DATA: self.data,
+            UPRIGHT: self.kept.config.upright,
         }
 
     def save(self) -> None:
@@ -322,7 +328,11 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.world.device
-        batch = augment(batch.to(device), self.augmentation)
+        batch = batch.to(device)
+        if self.kept.config.upright:
+            # Augmentation turns them a little again: the live tracker does not know the roll exactly.
+            batch = upright(batch, AS_SEEN)
+        batch = augment(batch, self.augmentation)
         occupancy = voxelise(batch.points, batch.sample, len(batch), self.kept.config.v2v.input_size)
         network.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):

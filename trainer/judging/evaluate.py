@@ -16,6 +16,7 @@ from tracker.hand.voxels import voxelise
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from trainer.data.sample import Batch, Sample, SampleSource, collate
 from trainer.fitting.augment import Augmentation, augment
+from trainer.fitting.upright import straight_axes, turn, upright_axes
 from trainer.judging import metrics
 from trainer.judging.peaks import find_peaks, match_peaks
 
@@ -79,7 +80,7 @@ def joint_count(config: HandNetworkConfig) -> int:
 class Estimate:
     """What a network says of a batch.
 
-    indices: numbers of the samples. samples: themselves, as they came; batch: as the network saw them.
+    indices: numbers of the samples. samples: themselves, as they came; batch: as augmentation left them.
     points: (B, J, 3) cube coordinates; for networks with one map for all joints in the order of their heights, NaN
     where there are fewer. confidence: (B, J), 0..1. presence: (B,).
     """
@@ -105,7 +106,6 @@ def estimates(
 ) -> Iterator[Estimate]:
     """Run a network over samples, batch by batch; arguments as for `evaluate`."""
     network.eval().to(device)
-    size = network.config.v2v.input_size
     mine = range(part[0], len(samples), part[1])
     starts = range(0, len(mine), batch_size)
     for start in tqdm(starts, desc=progress, unit="batch", leave=False, disable=None if progress else True):
@@ -114,13 +114,24 @@ def estimates(
         batch = collate(raw, indices).to(device)
         if how is not None:
             batch = augment(batch, how)
-        occupancy = voxelise(batch.points, batch.sample, len(batch), size)
         if network.config.global_joints:
+            occupancy = voxelise(batch.points, batch.sample, len(batch), network.config.v2v.input_size)
             points, confidence, presence = _peaks(network, occupancy)
+        elif network.config.upright:
+            # As the tracker does with a hand that is new: first to see how it is turned.
+            first, _, _ = _look(network, batch, straight_axes(batch.ray))
+            points, confidence, presence = _look(network, batch, upright_axes(first, batch.ray))
         else:
-            joints, presence = network(occupancy)
-            points, confidence = joints[..., :3], joints[..., 3]
+            points, confidence, presence = _look(network, batch)
         yield Estimate(indices, raw, batch, points, confidence, presence)
+
+
+def _look(network: HandNetwork, batch: Batch, axes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints in the batch's own cubes, confidence and presence, as seen in cubes with other axes (B, 3, 3)."""
+    seen = batch if axes is None else turn(batch, axes)
+    joints, presence = network(voxelise(seen.points, seen.sample, len(seen), network.config.v2v.input_size))
+    points = joints[..., :3] if axes is None else torch.bmm(joints[..., :3], axes)
+    return points, joints[..., 3], presence
 
 
 def _peaks(network: HandNetwork, occupancy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
