@@ -13,7 +13,7 @@ from trainer.data.sample import Batch
 from trainer.fitting.augment import move, roll_matrix
 from trainer.fitting.counter import split, uniform
 
-AS_SEEN: Final = 0.2
+AS_SEEN: Final = 0.3
 """Share of the training's cubes that have no roll yet, as when the tracker looks at a hand for the first time."""
 _KEY: Final = 20
 """Of the random numbers that choose these; augmentation takes those below."""
