@@ -22,7 +22,7 @@ from tracker.engine.segmenting import open_segmenter
 from tracker.errors import TrackerError
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
-from tracker.tracking.segmentation import full_mask, hands_in, segment
+from tracker.tracking.segmentation import forearm, full_mask, hands_in, segment
 from trainer.data.segmentation import DEV_SEEDS, shots
 from trainer.judging.segmentation import judge_geometry, judge_network, table
 
@@ -50,7 +50,7 @@ def main() -> int:
     def whole(frame: DepthFrame) -> None:
         image = segment(frame, run, network.config)
         for hand in hands_in(image)[:2]:
-            full_mask(image, hand)
+            full_mask(image, hand, forearm(image, hand))
 
     steps: dict[str, Callable[[DepthFrame], object]] = {
         "network": lambda frame: segment(frame, run, network.config),

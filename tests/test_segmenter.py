@@ -24,7 +24,7 @@ from tracker.network.weights import (
     shipped_weights,
 )
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
-from tracker.tracking.segmentation import FOREARM, full_mask, hands_in, segment
+from tracker.tracking.segmentation import FOREARM, forearm, full_mask, hands_in, heading, segment
 from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
@@ -201,7 +201,7 @@ def test_hands_are_found_with_their_side_and_without_their_arm() -> None:
     assert hands[1].center == pytest.approx((0.2, 0, 0.81), abs=0.02)
     assert hands[1].area == pytest.approx(np.pi * 0.05**2, rel=0.1)
     for hand, label in zip(hands, (RIGHT, LEFT)):
-        mask, true = full_mask(image, hand) & (picture.labels != ARM), picture.labels == label
+        mask, true = full_mask(image, hand, forearm(image, hand)) & (picture.labels != ARM), picture.labels == label
         assert (mask & true).sum() / (mask | true).sum() > 0.93
         assert not (mask & (picture.labels == 0)).any()  # the wall behind stays out, to the pixel
 
@@ -214,18 +214,22 @@ def test_of_its_own_forearm_a_hand_keeps_what_is_next_to_it() -> None:
     frame = picture.frame
     image = segment(frame, picture.network, SIZE)
     (hand,) = hands_in(image)
-    kept = full_mask(image, hand) & (picture.labels == ARM)
+    kept = full_mask(image, hand, forearm(image, hand)) & (picture.labels == ARM)
     points = frame.points()
     assert points[kept][:, 1].max() == pytest.approx(0.05 + FOREARM, abs=0.008)
     assert points[kept][:, 2].max() < 0.61
     near = (picture.labels == ARM) & (points[..., 1] < 0.1) & (points[..., 1] > 0.05)
     assert kept[near].mean() > 0.95
+    way = heading(image, hand, forearm(image, hand))
+    assert way is not None
+    assert -way[1] > 0.95 * np.linalg.norm(way)
+    assert heading(image, hand, forearm(image, hand)[:4]) is None  # so little may be anything
 
 
 def test_a_near_hand_fills_its_mask() -> None:
     picture = Picture().disc(0, 0, 0.2, 0.06, RIGHT)
     image = segment(picture.frame, picture.network, SIZE)
-    mask, true = full_mask(image, hands_in(image)[0]), picture.labels == RIGHT
+    mask, true = full_mask(image, hands_in(image)[0], forearm(image, hands_in(image)[0])), picture.labels == RIGHT
     assert (mask & true).sum() / (mask | true).sum() > 0.95
 
 

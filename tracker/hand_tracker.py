@@ -11,17 +11,17 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from tracker.camera.frame import DepthFrame, Side
+from tracker.camera.frame import DepthFrame
 from tracker.engine import open_engine
 from tracker.errors import WeightsError
-from tracker.hand.cube import Cube, crop, cube_center, upright_roll
+from tracker.hand.cube import Cube, crop, cube_center
 from tracker.hand.profile import HandProfile
 from tracker.hand.skeleton import SKELETON
 from tracker.hand.voxels import voxelise
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
+from tracker.tracking.aiming import Aim
 from tracker.tracking.association import continued, owners
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles
 from tracker.tracking.one_euro import FilterConfig
@@ -46,7 +46,8 @@ DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
 FURTHER: Final = 0.35
 """Confidence that a hand beside a followed one must have to be taken for a new one."""
-SIDES: Final[tuple[Side, Side]] = ("right", "left")
+DOUBTED: Final = (1, 3)
+"""Frames of a new hand in which it is doubted which way up it is; later that is done every `side_every` frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +107,8 @@ class Tracker:
                 f"the tracker publishes {SKELETON}: train on data with its 21 joints"
             )
         self.model = network.config.name
-        self._upright = network.config.upright
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
+        self._aim = Aim(self.edge, network.config.upright)
         self._sight = open_sight(self.config.segmentation, engine, threads)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
         shape = (self.engine.max_batch, *(self.engine.size,) * 3)
@@ -188,16 +189,17 @@ class Tracker:
         candidates = []
         voting = []
         for number, (track, place) in enumerate(zip(self._tracks, places)):
-            cube = self._cube(place, track.side, track.predicted_joints(now))
-            candidates.append(Candidate(cube, place.mask, track, number))
             turn = (track.age + number * self.config.side_every // 2) % self.config.side_every
             if near := self._is_near_another(track, now):
                 track.met_ns = now
             # Hands that touch spoil each other's looks: asked for their sides they are when they have parted.
             parted = not near and now - track.met_ns < PARTED_NS
             voting.append(track.age < self.config.side_frames or turn == 0 or parted)
+            doubt = turn == 0 or track.age in DOUBTED
+            cubes = self._aim.followed(place, track.predicted_joints(now), track.side, doubt)
             if voting[-1] or near:
-                candidates.append(Candidate(replace(cube, side=track.other_side), place.mask, track, number))
+                cubes += [replace(cube, side=track.other_side) for cube in cubes]
+            candidates += [Candidate(cube, place.mask, track, number) for cube in cubes]
         looked = self._estimate(frame, candidates)
         seen_sides = [places[pair.candidate.number].side_odds for pair in looked]
         chosen = []
@@ -254,12 +256,14 @@ class Tracker:
         with self._timed("segment"):
             places = self._sight.search(frame, most, [one.cube for one in candidates], [one.mask for one in candidates])
         # The network has the last word on where a hand is, and how it is turned: look again, as it said.
-        first = [pair for pair in self._both_sides(frame, places) if pair.best.presence >= self.config.keep]
+        first = self._look(frame, places, [self._aim.new(place) for place in places])
+        first = [pair for pair in first if pair.best.presence >= self.config.keep]
         joints = [pair.best.joints for pair in first]
         again = [
             replace(places[pair.candidate.number], center=cube_center(found)) for pair, found in zip(first, joints)
         ]
-        looked = [pair for pair in self._both_sides(frame, again, joints) if pair.best.presence >= self.config.accept]
+        looked = self._look(frame, again, [self._aim.again(place, found) for place, found in zip(again, joints)])
+        looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
         for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
@@ -274,42 +278,33 @@ class Tracker:
             chosen.append((track, estimate))
         return chosen
 
-    def _both_sides(
-        self, frame: DepthFrame, places: Sequence[Place], joints: Sequence[NDArray[np.float32]] | None = None
-    ) -> list[Pair]:
-        """Look into places for hands of either side. joints: (21, 3) of each, if it is known about where they are."""
-        candidates = []
-        for number, place in enumerate(places):
-            about = None if joints is None else joints[number]
-            candidates += [Candidate(self._cube(place, side, about), place.mask, None, number) for side in SIDES]
+    def _look(self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]]) -> list[Pair]:
+        """Look for new hands in places, in some cubes each."""
+        candidates = [
+            Candidate(cube, place.mask, None, number)
+            for number, (place, several) in enumerate(zip(places, cubes))
+            for cube in several
+        ]
         return self._estimate(frame, candidates)
-
-    def _cube(self, place: Place, side: Side, joints: NDArray[np.float32] | None) -> Cube:
-        """The cube to look into. joints: (21, 3) metres, camera frame, about where they are; None if not known."""
-        x, y, z = (float(value) for value in place.center)
-        roll = None
-        if self._upright:
-            roll = 0.0 if joints is None else upright_roll(joints, (x, y, z))
-        return Cube((x, y, z), self.edge, side, roll)
 
     def _estimate(self, frame: DepthFrame, candidates: Sequence[Candidate]) -> list[Pair]:
         """Run the network on the candidates that hold enough points."""
-        with self._timed("voxelise"), _one_thread():
-            clouds = [crop(frame, candidate.cube, candidate.mask) for candidate in candidates]
-            kept = [number for number, cloud in enumerate(clouds) if len(cloud) >= FEWEST_POINTS]
-            if not kept:
-                return []
-            sample = torch.repeat_interleave(torch.tensor([len(clouds[number]) for number in kept]))
-            points = torch.from_numpy(np.concatenate([clouds[number] for number in kept]))
-            grids = self._grids[: len(kept)]
-            voxelise(points.to(grids.device), sample.to(grids.device), len(kept), self.engine.size, out=grids)
-        with self._timed("network"):
-            joints, presence = self.engine.run(grids)
+        with self._timed("voxelise"):
+            clouds = [(candidate, crop(frame, candidate.cube, candidate.mask)) for candidate in candidates]
+        clouds = [(candidate, cloud) for candidate, cloud in clouds if len(cloud) >= FEWEST_POINTS]
         estimates = []
-        for number, values, present in zip(kept, joints, presence):
-            candidate = candidates[number]
-            metres = candidate.cube.to_camera(values[:, :3])
-            estimates.append(Estimate(candidate, metres, values[:, 3], float(present)))
+        for start in range(0, len(clouds), self.engine.max_batch):
+            several = clouds[start : start + self.engine.max_batch]
+            with self._timed("voxelise"), _one_thread():
+                sample = torch.repeat_interleave(torch.tensor([len(cloud) for _, cloud in several]))
+                points = torch.from_numpy(np.concatenate([cloud for _, cloud in several]))
+                grids = self._grids[: len(several)]
+                voxelise(points.to(grids.device), sample.to(grids.device), len(several), self.engine.size, out=grids)
+            with self._timed("network"):
+                joints, presence = self.engine.run(grids)
+            for (candidate, _), values, present in zip(several, joints, presence):
+                metres = candidate.cube.to_camera(values[:, :3])
+                estimates.append(Estimate(candidate, metres, values[:, 3], float(present)))
         return pairs(estimates)
 
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:

@@ -110,8 +110,18 @@ def upright_roll(joints: NDArray[np.floating], center: tuple[float, float, float
 
     joints: (21, 3) metres, camera frame. center: the cube's. 0 if these joints are not known.
     """
-    along = np.mean([joints[number] for number in PALM if number != WRIST], axis=0) - joints[WRIST]
-    x, y, _ = straight_axes(center) @ along
+    return roll_of(hand_axis(joints), center)
+
+
+def hand_axis(joints: NDArray[np.floating]) -> NDArray[np.floating]:
+    """From the wrist to the middle of the fingers' knuckles, (3,), of joints (21, 3)."""
+    knuckles = [joints[number] for number in PALM if number != WRIST]
+    return np.asarray(np.mean(knuckles, axis=0) - joints[WRIST])
+
+
+def roll_of(direction: NDArray[np.floating], center: tuple[float, float, float]) -> float:
+    """The roll of a cube in which a direction (3,) of the camera frame points up; 0 if it is not finite."""
+    x, y, _ = straight_axes(center) @ direction
     return -math.atan2(x, -y) if math.isfinite(x + y) else 0.0
 
 

@@ -62,7 +62,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """The estimates for one hand, of one side or of both."""
+    """The estimates for one hand, of one side or of both, one or more each."""
 
     estimates: tuple[Estimate, ...]
 
@@ -74,10 +74,8 @@ class Pair:
     @property
     def right_minus_left(self) -> float | None:
         """Log odds for a right hand; None where only one side was tried."""
-        if len(self.estimates) < 2:
-            return None
-        odds = {estimate.candidate.cube.side: estimate.odds for estimate in self.estimates}
-        return odds["right"] - odds["left"]
+        right, left = self.of_side("right"), self.of_side("left")
+        return right.odds - left.odds if right and left else None
 
     @property
     def best(self) -> Estimate:
@@ -85,8 +83,9 @@ class Pair:
         return max(self.estimates, key=lambda estimate: estimate.odds)
 
     def of_side(self, side: str) -> Estimate | None:
-        """The estimate of one side, if it was tried."""
-        return next((e for e in self.estimates if e.candidate.cube.side == side), None)
+        """The likeliest estimate of one side, if it was tried."""
+        of_it = [estimate for estimate in self.estimates if estimate.candidate.cube.side == side]
+        return max(of_it, key=lambda estimate: estimate.odds, default=None)
 
 
 def pairs(estimates: Sequence[Estimate]) -> list[Pair]:

@@ -183,7 +183,7 @@ def part(image: Segmented, hand: SegmentedHand, chosen: NDArray[np.bool_]) -> Se
     return _hand(image, hand.pixels[chosen], hand.points[chosen])
 
 
-def _forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
+def forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
     """The coarse pixels (n, 2) of the arm within `FOREARM` of a hand."""
     row, column = np.nonzero((image.probability[ARM] > 0.5) & (image.depth > 0))
     points = image.points[row, column]
@@ -195,15 +195,25 @@ def _forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
     return np.stack([row, column], axis=1)[away < FOREARM]
 
 
-def full_mask(image: Segmented, hand: SegmentedHand) -> NDArray[np.bool_]:
-    """(height, width) bool: the pixels of a hand, and of the forearm next to it, at full resolution.
+def heading(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> NDArray[np.floating] | None:
+    """From the middle of a hand's forearm (its pixels, see `forearm`) to the middle of the hand, (3,) metres, camera
+    frame; None if too little of the forearm is seen.
+    """
+    if len(arm) < FEWEST:
+        return None
+    middle: NDArray[np.floating] = image.points[arm[:, 0], arm[:, 1]].mean(axis=0)
+    return hand.center - middle
+
+
+def full_mask(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(height, width) bool: the pixels of a hand and of its forearm (see `forearm`), at full resolution.
 
     A pixel is asked for among the four coarse pixels around it, as far as they lie as deep as itself, the nearer ones
     counting for more (joint bilateral upsampling, Kopf et al. 2007).
     """
     frame, grid = image.frame, image.grid
     mask = np.zeros(frame.depth.shape, np.bool_)
-    row, column = np.concatenate([hand.pixels, _forearm(image, hand)]).T
+    row, column = np.concatenate([hand.pixels, arm]).T
     own = np.zeros(image.depth.shape, np.float32)
     own[row, column] = 1
     # The window of these and a coarse pixel around them, in pixels of the frame.

@@ -21,7 +21,17 @@ from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
 from tracker.tracking.regions import isolate
-from tracker.tracking.segmentation import SMALLEST, Segmented, SegmentedHand, full_mask, hands_in, part, segment
+from tracker.tracking.segmentation import (
+    SMALLEST,
+    Segmented,
+    SegmentedHand,
+    forearm,
+    full_mask,
+    hands_in,
+    heading,
+    part,
+    segment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +65,13 @@ class Place:
 
     center: (3,) float, metres, camera frame: about the middle of its joints. mask: (height, width) bool, its pixels.
     side_odds: log odds that it is a right hand, 0 where that is not known.
+    heading: from the forearm to the hand, (3,) metres, camera frame; None where no forearm is seen.
     """
 
     center: NDArray[np.floating]
     mask: NDArray[np.bool_]
     side_odds: float
+    heading: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +155,7 @@ class NetworkSight(Sight):
                 continue
             center = np.asarray(expected.cube.center)
             off = float(np.linalg.norm(own.center - center)) > OFF
-            places.append(Place(own.center if off else center, full_mask(image, own), own.side_odds))
+            places.append(_seen(image, own, own.center if off else center))
         return places
 
     def search(
@@ -161,7 +173,7 @@ class NetworkSight(Sight):
         new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
         if cubes:
             new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
-        return [Place(hand.center, full_mask(image, hand), hand.side_odds) for hand in new[:most]]
+        return [_seen(image, hand, hand.center) for hand in new[:most]]
 
 
 def open_sight(segmentation: str, engine: str = "auto", threads: int | None = None) -> Sight:
@@ -177,6 +189,11 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
     network = load_segmenter(path)
     log.debug("segmentation: network (%s)", path.name if segmentation == "network" else path)
     return NetworkSight(open_segmenter(network, engine, threads), network.config)
+
+
+def _seen(image: Segmented, hand: SegmentedHand, center: NDArray[np.floating]) -> Place:
+    arm = forearm(image, hand)
+    return Place(center, full_mask(image, hand, arm), hand.side_odds, heading(image, hand, arm))
 
 
 def _isolated(frame: DepthFrame, hand: Expected) -> Place:
