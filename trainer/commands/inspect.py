@@ -169,11 +169,10 @@ def _scene(title: str, sample: Sample, network: HandNetwork | None) -> Scene:
         return Scene(title, sample.points, sample.joints, sample.edge)
     import torch
 
-    from tracker.hand.voxels import voxelise
     from trainer.data.sample import collate
+    from trainer.judging.evaluate import find_joints
 
-    batch = collate([sample])
     with torch.inference_mode():
-        found, presence = network(voxelise(batch.points, batch.sample, 1, network.config.v2v.input_size))
+        found, _, presence = find_joints(network, collate([sample]))
     title += f", found a hand: {float(presence[0]):.0%}"
-    return Scene(title, sample.points, sample.joints, sample.edge, found[0, :, :3].numpy())
+    return Scene(title, sample.points, sample.joints, sample.edge, found[0].numpy())

@@ -117,13 +117,21 @@ def estimates(
         if network.config.global_joints:
             occupancy = voxelise(batch.points, batch.sample, len(batch), network.config.v2v.input_size)
             points, confidence, presence = _peaks(network, occupancy)
-        elif network.config.upright:
-            # As the tracker does with a hand that is new: first to see how it is turned.
-            first, _, _ = _look(network, batch, straight_axes(batch.ray))
-            points, confidence, presence = _look(network, batch, upright_axes(first, batch.ray))
         else:
-            points, confidence, presence = _look(network, batch)
+            points, confidence, presence = find_joints(network, batch)
         yield Estimate(indices, raw, batch, points, confidence, presence)
+
+
+def find_joints(network: HandNetwork, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """What a network finds in a batch: joints (B, J, 3), cube coordinates, confidence (B, J) and presence (B,).
+
+    Where it wants upright cubes it looks twice, as the tracker does at a hand that is new: to see how it is turned, and
+    then turned so.
+    """
+    if not network.config.upright:
+        return _look(network, batch)
+    first, _, _ = _look(network, batch, straight_axes(batch.ray))
+    return _look(network, batch, upright_axes(first, batch.ray))
 
 
 def _look(network: HandNetwork, batch: Batch, axes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
