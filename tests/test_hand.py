@@ -39,10 +39,7 @@ def test_cube_coordinates_round_trip(side, roll):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_cube_mirrors_left_hands(side):
-    cube = Cube((0.1, -0.05, 0.5), 0.26, side)
-    points = np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3)) + np.array(cube.center)
-    np.testing.assert_allclose(cube.to_camera(cube.normalise(points)), points, atol=1e-6)
-    to_the_right = cube.normalise(np.array([[0.1 + 0.13, -0.05, 0.5]]))
+    to_the_right = Cube((0.1, -0.05, 0.5), 0.26, side).normalise(np.array([[0.1 + 0.13, -0.05, 0.5]]))
     assert to_the_right[0, 0] == pytest.approx(1 if side == "right" else -1)
 
 

@@ -56,7 +56,8 @@ class TrackerConfig:
 
     hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept.
     patience: seconds that a hand may be unseen before it is lost.
-    side_frames: in how many first frames both sides are tried; side_every: and how often later.
+    side_frames: in how many first frames both sides are tried; side_every: and how often later. Then, of networks that
+    want upright cubes, hands without a forearm are also looked at the other way up.
     search_every: frames between two searches for a further hand; while there is none, or one was just lost, every
     frame is searched.
     filter: the One Euro filter of the published joints, None for none.

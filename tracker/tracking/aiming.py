@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -42,17 +42,20 @@ class Aim:
     def followed(self, place: Place, joints: NDArray[np.floating], side: Side, doubt: bool) -> list[Cube]:
         """For a hand of a side that is followed. joints: where they should be. doubt: whether to look both ways up.
 
-        In a cube that is turned by its joints, joints that were found the wrong way up are believed again and again:
-        where the forearm tells otherwise, it is right, and where none is seen, there should be doubt now and then.
+        In a cube that is turned by its joints, joints that were found the wrong way up are believed again and again.
+        So it is looked as the forearm says, too, where that tells otherwise; where none is seen, there should be doubt
+        now and then.
         """
         center = _triple(place.center)
         if not self.upright:
             return [Cube(center, self.edge, side)]
-        if place.heading is not None:
-            wrong = _angle(place.heading, hand_axis(joints)) > MOST_BENT
-            return [Cube(center, self.edge, side, roll_of(place.heading if wrong else hand_axis(joints), center))]
-        cube = Cube(center, self.edge, side, upright_roll(joints, center))
-        return [cube, replace(cube, roll=upright_roll(joints, center) + math.pi)] if doubt else [cube]
+        roll = upright_roll(joints, center)
+        rolls = [roll]
+        if place.heading is None:
+            rolls += [roll + math.pi] if doubt else []
+        elif _angle(place.heading, hand_axis(joints)) > MOST_BENT:
+            rolls += [roll_of(place.heading, center)]
+        return [Cube(center, self.edge, side, one) for one in rolls]
 
     def _both_sides(self, place: Place, roll: float | None) -> list[Cube]:
         return [Cube(_triple(place.center), self.edge, side, roll) for side in SIDES]

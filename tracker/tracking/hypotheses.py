@@ -30,7 +30,7 @@ class Candidate:
     """A cube to look into.
 
     mask: (height, width) bool, the pixels that count. track: the hand that is followed, None for a new one.
-    number: candidates for one hand, seen as right and as left, share it.
+    number: candidates for one hand, seen as right and as left, or either way up, share it.
     """
 
     cube: Cube
@@ -79,7 +79,7 @@ class Pair:
 
     @property
     def best(self) -> Estimate:
-        """The likelier side."""
+        """The likeliest."""
         return max(self.estimates, key=lambda estimate: estimate.odds)
 
     def of_side(self, side: str) -> Estimate | None:

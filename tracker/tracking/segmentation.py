@@ -41,6 +41,8 @@ MOST_ODDS: Final = 4.0
 FOREARM: Final = 0.06
 """Metres of the forearm that stay with a hand, for they show which way it points: without any, a fist may be turned
 round (measured in docs/tracking.md)."""
+APART: Final = 0.03
+"""Metres between the middles of a hand and its forearm from which on they show which way it points."""
 WINDOW_PIXELS: Final = 160
 """Rows or columns above which a hand's window is thinned out."""
 
@@ -197,12 +199,12 @@ def forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
 
 def heading(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> NDArray[np.floating] | None:
     """From the middle of a hand's forearm (its pixels, see `forearm`) to the middle of the hand, (3,) metres, camera
-    frame; None if too little of the forearm is seen.
+    frame; None if too little of the forearm is seen, or all about the hand.
     """
     if len(arm) < FEWEST:
         return None
-    middle: NDArray[np.floating] = image.points[arm[:, 0], arm[:, 1]].mean(axis=0)
-    return hand.center - middle
+    way: NDArray[np.floating] = hand.center - image.points[arm[:, 0], arm[:, 1]].mean(axis=0)
+    return way if np.linalg.norm(way) > APART else None
 
 
 def full_mask(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -28,13 +28,9 @@ def positive(text: str) -> int:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--data-label` and `--cubes-label`, the keys of HDF5 files."""
+    """What an HDF5 file does not tell by itself: its keys, and where y points."""
     parser.add_argument("--data-label", default="real_voxels", metavar="KEY", help="of the voxels in an HDF5 file")
     parser.add_argument("--cubes-label", default="cube", metavar="KEY", help="of the cube edges in an HDF5 file")
-
-
-def add_center_argument(parser: argparse.ArgumentParser) -> None:
-    """`--com3d-y`, for commands that use where cubes are."""
     parser.add_argument(
         "--com3d-y",
         choices=("auto", "down", "up"),
@@ -63,7 +59,7 @@ def open_samples(name: str, options: argparse.Namespace, count: int, seed: int, 
         return {"synthetic": SyntheticSamples, "scenes": SceneSamples}[name](count, seed, views=views)
     if Path(name).is_dir():
         return PackedSamples(Path(name))
-    return Hdf5Samples(Path(name), options.data_label, options.cubes_label, getattr(options, "com3d_y", "auto"))
+    return Hdf5Samples(Path(name), options.data_label, options.cubes_label, options.com3d_y)
 
 
 def pick_device(name: str) -> torch.device:

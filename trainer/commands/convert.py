@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
-from trainer.commands.arguments import add_center_argument
 from trainer.commands.writing import add_writing_arguments, write_with_progress
 from trainer.data import importers
 
@@ -36,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axes", default="xyz", choices=("xyz", "yxz"), help="of the grids that an old checkpoint was trained on"
     )
     add_writing_arguments(parser)
-    add_center_argument(parser)
     importers.add_arguments(parser)
 
 

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upright",
         action=argparse.BooleanOptionalAction,
         help="turn cubes so that the hand is seen straight on, its fingers up, which is easier to learn; for data with "
-        "the 21 joints of hand21 (default: as the weights of --init)",
+        "the 21 joints of hand21 (default: as the weights of --init, or the run that --resume goes on with)",
     )
     network.add_argument("--loss", choices=("integral", "heatmap"), help="(default: the recipe's)")
     network.add_argument(
@@ -167,7 +167,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     seen = {"command": command_line(), "commit": commit(), "data": _described(options.train, train)}
     origin: dict[str, Any] = {**seen, "init": options.init}
     init = world.share(world.together(lambda: find_weights(options.init) if options.init and world.main else None))
-    upright = world.share(world.together(lambda: _is_upright(options, network, init) if world.main else False))
+    upright = world.share(world.together(lambda: _is_upright(options, network, train, init) if world.main else False))
     fit = Fit(
         train,
         dev,
@@ -290,17 +290,30 @@ def _network(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
     )
 
 
-def _is_upright(options: argparse.Namespace, network: V2VConfig, init: Path | None) -> bool:
-    """Whether cubes are turned. Raises DataError where that is asked for but not possible."""
-    from tracker.hand.skeleton import JOINT_COUNT, SKELETON
-    from tracker.network.weights import load_weights
+def _is_upright(options: argparse.Namespace, network: V2VConfig, train: SampleSource, init: Path | None) -> bool:
+    """Whether cubes are turned: as asked for, otherwise as in the run that goes on, or in the weights it starts from.
 
-    possible = network.joints == JOINT_COUNT and not options.global_joints
+    Raises DataError where that is asked for but not possible.
+    """
+    import torch
+
+    from tracker.hand.skeleton import JOINT_COUNT, JOINT_NAMES, SKELETON
+    from tracker.network.weights import load_weights
+    from trainer.fitting.checkpoint import load_checkpoint
+    from trainer.fitting.fit import UPRIGHT
+
+    named = getattr(train, "joint_names", None) or JOINT_NAMES
+    possible = network.joints == JOINT_COUNT and named == JOINT_NAMES and not options.global_joints
     if options.upright and not possible:
-        raise DataError(f"--upright needs the {JOINT_COUNT} joints of {SKELETON}, by which a hand is turned")
-    if options.upright is None and possible and init is not None:
-        return load_weights(init).config.upright
-    return bool(options.upright)
+        raise DataError(
+            f"--upright needs the {JOINT_COUNT} joints of {SKELETON}, by which a hand is turned (`convert --hand21` "
+            "makes data with them)"
+        )
+    if options.upright is not None or not possible:
+        return bool(options.upright)
+    if (options.output / "checkpoint.pt").exists():
+        return bool(load_checkpoint(options.output, torch.device("cpu")).get("identity", {}).get(UPRIGHT, False))
+    return init is not None and load_weights(init).config.upright
 
 
 def _augmentation(options: argparse.Namespace, train: SampleSource) -> tuple[Augmentation, str]:

@@ -14,7 +14,7 @@ from trainer.commands.arguments import add_data_arguments, open_samples, positiv
 
 if TYPE_CHECKING:
     from tracker.network.hand_network import HandNetwork
-    from trainer.data.sample import Sample, SampleSource
+    from trainer.data.sample import Batch, SampleSource
     from trainer.showing.pictures import Scene
 
 
@@ -136,7 +136,7 @@ def _scenes(
 
     A damaged sample is left out with a message; one that was asked for by number raises DataError.
     """
-    from trainer.data.sample import Sample, collate
+    from trainer.data.sample import collate
     from trainer.fitting.augment import AUGMENTATIONS, augment, usual_augmentation
 
     how = AUGMENTATIONS[usual_augmentation(samples)]
@@ -149,30 +149,29 @@ def _scenes(
                 raise
             print(f"left out: {error}", file=sys.stderr)
             continue
-        scenes.append(_scene(f"sample {index}{' ' + sample.name[-40:] if sample.name else ''}", sample, network))
+        title = f"sample {index}{' ' + sample.name[-40:] if sample.name else ''}"
+        scenes.append(_scene(title, collate([sample]), network))
         for version in range(options.augment):
             batch = augment(collate([sample], [index * options.augment + version]), how)
-            points, joints = batch.points.numpy(), batch.joints[0].numpy()
-            moved = Sample(points, joints, float(batch.edge[0]), presence=bool(batch.presence[0] > 0.5))
-            scenes.append(_scene(f"sample {index}, augmented", moved, network))
+            scenes.append(_scene(f"sample {index}, augmented", batch, network))
     if not scenes:
         raise DataError(f"{options.data}: none of the samples to show can be read")
     return scenes
 
 
-def _scene(title: str, sample: Sample, network: HandNetwork | None) -> Scene:
-    """A sample as it is shown, with what a network finds in it."""
+def _scene(title: str, batch: Batch, network: HandNetwork | None) -> Scene:
+    """A batch of one as it is shown, with what a network finds in it."""
     from trainer.showing.pictures import Scene
 
-    title += f", {sample.edge * 1000:.0f} mm{'' if sample.presence else ', no right hand'}"
+    points, joints, edge = batch.points.numpy(), batch.joints[0].numpy(), float(batch.edge[0])
+    title += f", {edge * 1000:.0f} mm{'' if batch.presence[0] > 0.5 else ', no right hand'}"
     if network is None:
-        return Scene(title, sample.points, sample.joints, sample.edge)
+        return Scene(title, points, joints, edge)
     import torch
 
-    from trainer.data.sample import collate
     from trainer.judging.evaluate import find_joints
 
     with torch.inference_mode():
-        found, _, presence = find_joints(network, collate([sample]))
+        found, _, presence = find_joints(network, batch)
     title += f", found a hand: {float(presence[0]):.0%}"
-    return Scene(title, sample.points, sample.joints, sample.edge, found[0].numpy())
+    return Scene(title, points, joints, edge, found[0].numpy())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tracker.errors import DataError
 from trainer.commands.arguments import (
-    add_center_argument,
     add_data_arguments,
     add_device_argument,
     open_samples,
@@ -52,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of a stream; training uses even ones")
     add_device_argument(parser)
     add_data_arguments(parser)
-    add_center_argument(parser)
     parser.set_defaults(usage_error=parser.error)
 
 

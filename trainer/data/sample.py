@@ -77,10 +77,14 @@ class Batch:
 
 
 def rays(center: Tensor, mirrored: Tensor) -> Tensor:
-    """`Batch.ray` of samples. center: (B, 3) metres, camera frame, NaN where not known. mirrored: (B,), 0 or 1."""
+    """`Batch.ray` of samples. center: (B, 3) metres, camera frame, NaN where not known. mirrored: (B,), 0 or 1.
+
+    Nothing is seen that is not before the camera: such a centre is not known either.
+    """
     away = torch.stack([torch.where(mirrored > 0, -center[:, 0], center[:, 0]), center[:, 1], center[:, 2]], dim=1)
+    known = away.isfinite().all(dim=1) & (away[:, 2] > 0)
     ahead = torch.tensor([0.0, 0.0, 1.0], device=center.device)
-    return torch.nn.functional.normalize(torch.where(away.isfinite().all(dim=1)[:, None], away, ahead), dim=1)
+    return torch.nn.functional.normalize(torch.where(known[:, None], away, ahead), dim=1)
 
 
 def collate(samples: Sequence[Sample], keys: Sequence[int] | None = None) -> Batch:

@@ -37,7 +37,8 @@ from trainer.fitting.order import Order
 from trainer.fitting.recipes import FitConfig, optimizer_for
 from trainer.fitting.start import start_from
 from trainer.fitting.state import State, average_into, differences
-from trainer.fitting.upright import AS_SEEN, upright
+from trainer.fitting.upright import AS_SEEN
+from trainer.fitting.upright import upright as made_upright
 from trainer.interrupts import interrupts_ignored, interrupts_noted
 from trainer.judging.confidence import calibration_error
 from trainer.judging.evaluate import Evaluation
@@ -331,7 +332,7 @@ class Fit:
         batch = batch.to(device)
         if self.kept.config.upright:
             # Augmentation turns them a little again: the live tracker does not know the roll exactly.
-            batch = upright(batch, AS_SEEN)
+            batch = made_upright(batch, AS_SEEN)
         batch = augment(batch, self.augmentation)
         occupancy = voxelise(batch.points, batch.sample, len(batch), self.kept.config.v2v.input_size)
         network.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -22,12 +23,18 @@ _KEY: Final = 20
 def upright(batch: Batch, as_seen: float) -> Batch:
     """A batch seen straight on and with every hand's knuckles above its wrist, by its true joints.
 
-    as_seen: share that is only seen straight on. So are hands whose knuckles or wrist are not known.
+    as_seen: share that is only seen straight on. Of the rest, cubes without a hand, or with one whose knuckles or wrist
+    are not known, are turned anyhow: how a cube is turned must not tell what is in it.
     """
     straight = straight_axes(batch.ray)
-    axes = upright_axes(batch.joints, batch.ray)
-    left = uniform(split(batch.key, _KEY))[:, 0] < as_seen
-    return turn(batch, torch.where(left[:, None, None], straight, axes))
+    left, anyhow = uniform(split(batch.key, _KEY), 2).unbind(1)
+    known = batch.joints[:, PALM].isfinite().all(dim=(1, 2))
+    axes = torch.where(
+        known[:, None, None],
+        upright_axes(batch.joints, batch.ray),
+        torch.bmm(roll_matrix(anyhow * 2 * math.pi), straight),
+    )
+    return turn(batch, torch.where((left < as_seen)[:, None, None], straight, axes))
 
 
 def turn(batch: Batch, axes: Tensor) -> Batch:
@@ -42,15 +49,18 @@ def turn(batch: Batch, axes: Tensor) -> Batch:
 
 
 def straight_axes(ray: Tensor) -> Tensor:
-    """For unit vectors (B, 3) before the camera: its axes (rows) after the shortest turn of z onto each, (B, 3, 3)."""
+    """The camera's axes (rows), (B, 3, 3), after the shortest turn of z onto unit vectors (B, 3), with z above 0."""
     x, y, z = ray.unbind(1)
-    share = 1 / (1 + z.clamp(min=-0.9))
+    share = 1 / (1 + z)
     rows = [1 - x * x * share, -x * y * share, -x, -x * y * share, 1 - y * y * share, -y, x, y, z]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
 def upright_axes(joints: Tensor, ray: Tensor) -> Tensor:
-    """`straight_axes`, turned about the ray so that the knuckles of hands (B, 21, 3) are above their wrists."""
+    """`straight_axes`, turned about the ray so that the knuckles of hands (B, 21, 3) are above their wrists.
+
+    Hands whose knuckles or wrist are not known are left as they are.
+    """
     straight = straight_axes(ray)
     knuckles = [number for number in PALM if number != WRIST]
     along = joints[:, knuckles].mean(dim=1) - joints[:, WRIST]
