@@ -240,7 +240,11 @@ def _draw(
     import accuracy_pictures as pictures
     from accuracy_plots import draw_plots
 
-    judged = {sources[result.source].name: pictures.judge(result.observations[method.name]) for result in results}
+    judged = {}
+    for result in results:
+        seen = result.observations[method.name]
+        labelled = options.set != "real" or any(frame.truth for frame in seen)
+        judged[sources[result.source].name] = pictures.judge(seen, labelled)
     if options.set == "real":
         files = [options.pictures / f"accuracy_{name}.png" for name in judged]
         for path, frames in zip(files, judged.values()):

@@ -51,12 +51,12 @@ class Judged:
         return f"{where} #{self.seen.number} {error} {bad}".strip()
 
 
-def judge(observations: Sequence[Observation]) -> list[Judged]:
-    """The frames with their errors."""
+def judge(observations: Sequence[Observation], labelled: bool = True) -> list[Judged]:
+    """The frames with their errors. labelled: whether all hands are known; otherwise none that is found is false."""
     judged = []
     for seen in observations:
         counted = tally([seen])
-        missed, false = int((~counted.found).sum()), int(counted.false[0])
+        missed, false = int((~counted.found).sum()), int(counted.false[0]) * labelled
         skeletons = [*(known.joints for known in seen.truth), *(hand.joints for hand in seen.hands)]
         if len(seen.truth) and not missed and not false:
             worst = int(np.argmax(np.nanmean(counted.error, axis=1)))

@@ -17,7 +17,7 @@ from machine import machine
 
 from tracker import open_camera
 from tracker.camera.frame import DepthFrame
-from tracker.hand.cube import Cube, crop, cube_center
+from tracker.hand.cube import Cube, crop, cube_center, triple
 from tracker.hand.voxels import voxelise
 
 
@@ -36,8 +36,7 @@ def main() -> int:
         frame = camera.read()
     assert frame is not None
     assert frame.truth is not None
-    x, y, z = (float(c) for c in cube_center(frame.truth[0].joints))
-    cube = Cube((x, y, z))
+    cube = Cube(triple(cube_center(frame.truth[0].joints)))
     print(machine())
     print(f"{'grid':>6} {'points':>7} {'p50 ms':>8} {'p95 ms':>8} {'plain ms':>9} {'ratio':>7}")
     for size in (48, 88):

@@ -72,8 +72,7 @@ class Cube:
         half = self.edge / 2
         if self.roll is None:
             return half, half, half
-        x, y, z = (float(part) for part in half * np.abs(self.axes).sum(axis=0))
-        return x, y, z
+        return triple(half * np.abs(self.axes).sum(axis=0))
 
     def window(self, intrinsics: Intrinsics) -> tuple[slice, slice]:
         """Rows and columns of the image that can hold points of the cube (empty slices if none can)."""
@@ -87,6 +86,12 @@ class Cube:
         rows = slice(int(np.clip(np.floor(top), 0, k.height)), int(np.clip(np.ceil(bottom) + 1, 0, k.height)))
         columns = slice(int(np.clip(np.floor(left), 0, k.width)), int(np.clip(np.ceil(right) + 1, 0, k.width)))
         return rows, columns
+
+
+def triple(point: NDArray[np.floating]) -> tuple[float, float, float]:
+    """A point (3,) as a cube's centre is given."""
+    x, y, z = (float(value) for value in point)
+    return x, y, z
 
 
 def cube_center(joints: NDArray[np.floating]) -> NDArray[np.float64]:

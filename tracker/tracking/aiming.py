@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import Side
-from tracker.hand.cube import Cube, hand_axis, roll_of, upright_roll
+from tracker.hand.cube import Cube, hand_axis, roll_of, triple, upright_roll
 from tracker.tracking.sight import Place
 
 SIDES: Final[Sequence[Side]] = ("right", "left")
@@ -30,14 +30,14 @@ class Aim:
         """For a hand of which no joints are known yet, as either side; the way its forearm points, or both ways up."""
         if not self.upright:
             return self._both_sides(place, None)
-        center = _triple(place.center)
+        center = triple(place.center)
         if place.heading is not None:
             return self._both_sides(place, roll_of(place.heading, center))
         return [*self._both_sides(place, 0.0), *self._both_sides(place, math.pi)]
 
     def again(self, place: Place, joints: NDArray[np.floating]) -> list[Cube]:
         """For a hand whose joints (21, 3), metres, camera frame, are known roughly, as either side."""
-        return self._both_sides(place, upright_roll(joints, _triple(place.center)) if self.upright else None)
+        return self._both_sides(place, upright_roll(joints, triple(place.center)) if self.upright else None)
 
     def followed(self, place: Place, joints: NDArray[np.floating], side: Side, doubt: bool) -> list[Cube]:
         """For a hand of a side that is followed. joints: where they should be. doubt: whether to look both ways up.
@@ -46,7 +46,7 @@ class Aim:
         So it is looked as the forearm says, too, where that tells otherwise; where none is seen, there should be doubt
         now and then.
         """
-        center = _triple(place.center)
+        center = triple(place.center)
         if not self.upright:
             return [Cube(center, self.edge, side)]
         roll = upright_roll(joints, center)
@@ -58,15 +58,10 @@ class Aim:
         return [Cube(center, self.edge, side, one) for one in rolls]
 
     def _both_sides(self, place: Place, roll: float | None) -> list[Cube]:
-        return [Cube(_triple(place.center), self.edge, side, roll) for side in SIDES]
+        return [Cube(triple(place.center), self.edge, side, roll) for side in SIDES]
 
 
 def _angle(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Radians between two vectors (3,); 0 if one is not finite or has no length."""
     length = float(np.linalg.norm(one) * np.linalg.norm(other))
     return math.acos(float(np.clip(one @ other / length, -1, 1))) if length > 0 and math.isfinite(length) else 0.0
-
-
-def _triple(point: NDArray[np.floating]) -> tuple[float, float, float]:
-    x, y, z = (float(value) for value in point)
-    return x, y, z

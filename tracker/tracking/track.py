@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Side
-from tracker.hand.cube import Cube, cube_center
+from tracker.hand.cube import Cube, cube_center, triple
 from tracker.hand.profile import HandProfile
 from tracker.tracking.anatomy import BoneLengths, fitted
 from tracker.tracking.one_euro import FilterConfig, OneEuro
@@ -97,8 +97,7 @@ class Track:
 
     def cube(self, time_ns: int, edge: float) -> Cube:
         """The cube in which the hand should be at a capture time."""
-        x, y, z = (float(c) for c in cube_center(self.predicted_joints(time_ns)))
-        return Cube((x, y, z), edge, self.side)
+        return Cube(triple(cube_center(self.predicted_joints(time_ns))), edge, self.side)
 
     def distance(self, joints: NDArray[np.float32], time_ns: int) -> float:
         """Metres from where the hand should be at a capture time to the middle of some joints (21, 3)."""
@@ -121,11 +120,12 @@ class Track:
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
-        smooth = self._filter(joints, time_ns, confidence) if self._filter else joints
+        # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it. What is sure for one
+        # frame only is not followed, either.
+        self._trust = confidence if self._trust is None else self._trust + STEADY * (confidence - self._trust)
+        smooth = self._filter(joints, time_ns, np.minimum(confidence, self._trust)) if self._filter else joints
         learnt = self._bones.update(joints, confidence, time_ns)
         lengths = self._profile.lengths(self.side) if self._profile else learnt
-        # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it.
-        self._trust = confidence if self._trust is None else self._trust + STEADY * (confidence - self._trust)
         return fitted(smooth, self._trust, lengths, self.side)
 
 

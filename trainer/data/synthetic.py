@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Intrinsics
-from tracker.hand.cube import DEFAULT_EDGE, Cube, cube_center
+from tracker.hand.cube import DEFAULT_EDGE, Cube, cube_center, triple
 from tracker.hand.skeleton import JOINT_COUNT
 from tracker.simulation.gestures import random_pose
 from tracker.simulation.hand import HandModel, RiggedHand, load_asset, random_shape
@@ -66,7 +66,7 @@ class SyntheticSamples:
         intrinsics, place = _camera(rng)
         shift = place - cube_center(joints)
         vertices, joints = vertices + shift.astype(np.float32), joints + shift.astype(np.float32)
-        cube = Cube(_triple(cube_center(joints)), self.edge)
+        cube = Cube(triple(cube_center(joints)), self.edge)
         meshes = [Mesh(vertices, hand.faces)]
         if rng.random() < 0.2:
             meshes.append(_body_near(cube.center, rng, behind=float(rng.uniform(0.06, 0.2))))
@@ -77,7 +77,7 @@ class SyntheticSamples:
 
     def _other(self, rng: np.random.Generator) -> Sample:
         intrinsics, place = _camera(rng)
-        cube = Cube(_triple(place), self.edge)
+        cube = Cube(triple(place), self.edge)
         points = _seen([_body_near(cube.center, rng, behind=0.0)], intrinsics, cube, rng)
         return Sample(points, np.full((JOINT_COUNT, 3), np.nan, np.float32), self.edge, False, cube.center)
 
@@ -86,11 +86,6 @@ class SyntheticSamples:
 def _identity(seed: int, number: int) -> RiggedHand:
     rng = np.random.default_rng([seed, number, 1])
     return HandModel.load().rig(random_shape(rng))
-
-
-def _triple(point: NDArray[np.floating]) -> tuple[float, float, float]:
-    x, y, z = (float(value) for value in point)
-    return x, y, z
 
 
 def _view(rng: np.random.Generator) -> NDArray[np.float64]:

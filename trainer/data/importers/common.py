@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
 from tracker.errors import DataError
-from tracker.hand.cube import Cube
+from tracker.hand.cube import Cube, triple
 from tracker.hand.skeleton import JOINT_NAMES
 from trainer.data.importers.centers import only_box
 from trainer.data.importers.joint_sets import hand21_order
@@ -91,9 +91,8 @@ class DepthSamples:
         center = self._center(frame, index)
         if center is None:
             return self._without_hand(name)
-        x, y, z = (float(value) for value in center)
         mirrored = bool(frames.left[index])
-        cube = Cube((x, y, z), self._edge, "left" if mirrored else "right")
+        cube = Cube(triple(center), self._edge, "left" if mirrored else "right")
         rows, columns = Cube(cube.center, self._edge * REACH).window(frame.intrinsics)
         points = frame.points(rows, columns)
         coordinates = cube.normalise(points[points[..., 2] > 0])
