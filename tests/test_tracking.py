@@ -78,6 +78,20 @@ def test_the_next_cube_is_where_the_hand_is_going():
     assert track.cube(5 * FRAME_NS, 0.26).side == "right"
 
 
+def test_a_hidden_thumb_does_not_jump_where_the_network_is_surer_for_a_frame():
+    _, fist = HandModel.load().rig().pose(GESTURES["fist"], np.eye(3), np.array([0, 0, 0.45]))
+    trembling = []
+    for seed in range(4):
+        rng, track, out = np.random.default_rng(seed), Track(1, 4.0, FilterConfig()), []
+        for number in range(150):
+            joints, confidence = fist.astype(np.float32), np.ones(21, np.float32)
+            joints[4, 2] += rng.normal(0, 0.02)
+            confidence[4] = 0.03 + 0.3 * rng.random() ** 3
+            out.append(track.update(joints, confidence, number * FRAME_NS)[4])
+        trembling.append(np.stack(out)[30:].std(axis=0).max())
+    assert np.mean(trembling) < 0.005
+
+
 def test_a_clock_that_was_set_back_makes_no_hand_wait_for_ever():
     track = Track(1, 3.0, None)
     track.update(HAND, np.ones(21, np.float32), 10**13)
