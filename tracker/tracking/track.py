@@ -120,8 +120,8 @@ class Track:
         self.joints, self._time_ns = joints, time_ns
         self.age += 1
         self.missed = 0
-        # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it. What is sure for one
-        # frame only is not followed, either.
+        # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it. Nor is a joint
+        # followed that is sure for one frame only.
         self._trust = confidence if self._trust is None else self._trust + STEADY * (confidence - self._trust)
         smooth = self._filter(joints, time_ns, np.minimum(confidence, self._trust)) if self._filter else joints
         learnt = self._bones.update(joints, confidence, time_ns)
