@@ -23,9 +23,9 @@ from tracker.network.weights import (
     save_weights,
     shipped_weights,
 )
-from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
+from tracker.tracking.coarse import coarse_depth, coarse_grid, pick, window_about
 from tracker.tracking.segmentation import FOREARM, forearm, full_mask, hands_in, heading, segment
-from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
+from tracker.tracking.sight import BLIND_FRAMES, CORNERS, Expected, GeometricSight, NetworkSight, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
 SIZE = SegmenterConfig()
@@ -40,7 +40,10 @@ CAMERAS = [
 
 
 class Picture:
-    """A frame before a wall at 2 m, with its true labels; a network that sees nothing but the truth."""
+    """A frame before a wall at 2 m, with its true labels; a network that sees nothing but the truth.
+
+    It reads it off the depth's last digit: tenths of a millimetre.
+    """
 
     def __init__(self) -> None:
         self.depth = np.full((480, 640), 2.0, np.float32)
@@ -57,13 +60,13 @@ class Picture:
 
     @property
     def frame(self) -> DepthFrame:
-        return DepthFrame((self.depth * 1000).astype(np.uint16), 0.001, CAMERA, 0, 0, 0)
+        counts = np.rint(self.depth * 1000) * 10 + self.labels
+        return DepthFrame(counts.astype(np.uint16), 0.0001, CAMERA, 0, 0, 0)
 
     @property
     def network(self) -> Segment:
-        labels = pick(self.labels, coarse_grid(CAMERA, SIZE.width, SIZE.height))
-
         def sees(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
+            labels = np.rint(depth * 10000).astype(np.int64) % 10
             return np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)
 
         return sees
@@ -167,10 +170,14 @@ def test_damaged_weights_do_not_start() -> None:
         open_segmenter(network, "torch")
 
 
+@pytest.mark.parametrize("part", [None, (0.0, 0.0, 1.8), (0.6, 0.9, 2.5)], ids=["whole", "corner", "window"])
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: f"{camera.width}x{camera.height}")
-def test_a_coarse_pixel_looks_where_its_pixel_looked(camera: Intrinsics) -> None:
+def test_a_coarse_pixel_looks_where_its_pixel_looked(
+    camera: Intrinsics, part: tuple[float, float, float] | None
+) -> None:
     row, column = np.mgrid[: camera.height, : camera.width]
-    grid = coarse_grid(camera, 192, 144)
+    window = part and window_about(camera, (part[0] * camera.width, part[1] * camera.height), part[2])
+    grid = coarse_grid(camera, 192, 144, window)
     k = grid.intrinsics
     u, v = pick(column, grid)[grid.window], pick(row, grid)[grid.window]
     left, top = np.arange(k.width)[grid.window[1]], np.arange(k.height)[grid.window[0]]
@@ -179,7 +186,10 @@ def test_a_coarse_pixel_looks_where_its_pixel_looked(camera: Intrinsics) -> None
     assert np.abs((left - k.cx) / k.fx - (u - camera.cx) / camera.fx).max() < limit
     assert np.abs((top - k.cy)[:, None] / k.fy - (v - camera.cy) / camera.fy).max() < limit
     assert (len(grid.columns) == 192) or (len(grid.rows) == 144)
-    assert grid.coarse_index(0, camera.width, grid.left)[grid.columns] == pytest.approx(left, abs=0.51)
+    # A full pixel that covers several coarse ones lies in the middle of them.
+    apart = 0.51 * max(1.0, 1 / grid.step)
+    assert grid.coarse_columns(0, camera.width)[grid.columns] == pytest.approx(left, abs=apart)
+    assert grid.coarse_rows(0, camera.height)[grid.rows] == pytest.approx(top, abs=apart)
 
 
 def test_neighbours_stand_in_where_the_grid_hits_a_hole() -> None:
@@ -187,7 +197,7 @@ def test_neighbours_stand_in_where_the_grid_hits_a_hole() -> None:
     grid = coarse_grid(CAMERA, 192, 144)
     depth = frame.depth.copy()
     depth[grid.rows[:, None], grid.columns] = 0
-    holes = DepthFrame(depth, 0.001, CAMERA, 0, 0, 0)
+    holes = DepthFrame(depth, frame.depth_scale, CAMERA, 0, 0, 0)
     assert coarse_depth(holes, grid) == pytest.approx(coarse_depth(frame, grid))
 
 
@@ -285,6 +295,55 @@ def test_geometry_stands_in_where_the_network_is_blind() -> None:
     assert seen.mask.sum() > 1000
     assert (seen.mask == GeometricSight().follow(picture.frame, [hand])[0].mask).all()
     assert seen.side_odds == 0
+
+
+def shortsighted(picture: Picture) -> Segment:
+    """A network that sees nothing but the truth, and that only in windows."""
+    whole = coarse_grid(CAMERA, SIZE.width, SIZE.height).intrinsics.fx
+
+    def sees(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
+        return picture.network(depth, focal) if focal > 1.5 * whole else blind(depth, focal)
+
+    return sees
+
+
+def test_a_followed_hand_that_is_too_small_for_the_whole_image_is_looked_at_more_closely() -> None:
+    picture = Picture().disc(0.3, 0.2, 0.9, 0.05, RIGHT).disc(-0.3, 0, 0.9, 0.05, LEFT)
+    hands = [expected(-0.3, 0, 0.9, "left"), expected(0.3, 0.2, 0.9)]
+    sight = NetworkSight(shortsighted(picture), SIZE)
+    # A window a frame: that of the first hand that is lost.
+    left, right = sight.follow(picture.frame, hands)
+    assert left.side_odds < 0
+    assert right.side_odds == 0
+    assert ((picture.labels == LEFT) & left.mask).sum() > 0.9 * (picture.labels == LEFT).sum()
+    assert left.mask.sum() < 1.1 * (picture.labels == LEFT).sum()
+    assert sight.follow(picture.frame, hands[1:])[0].side_odds > 0
+
+
+def test_a_hand_outside_the_image_is_not_looked_at_more_closely() -> None:
+    picture = Picture()
+    sight = NetworkSight(shortsighted(picture), SIZE)
+    for place in ((3.0, 0.0, 0.6), (0.0, 0.0, -0.6)):
+        assert not sight.follow(picture.frame, [expected(*place)])[0].mask.any()
+
+
+def test_windows_of_the_image_are_searched_one_after_the_other() -> None:
+    picture = Picture().disc(0.5, 0.3, 0.9, 0.05, RIGHT)
+    sight = NetworkSight(shortsighted(picture), SIZE)
+    found = [sight.search(picture.frame, 2, [], []) for _ in range(2 * len(CORNERS))]
+    # The disc lies in the lower right corner's window alone. The first of all searches is geometry's.
+    assert [len(places) for places in found] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert found[5][0].center == pytest.approx((0.5, 0.3, 0.91), abs=0.02)
+    known = found[5][0]
+    assert all(not sight.search(picture.frame, 2, [Cube((0.5, 0.3, 0.91))], [known.mask]) for _ in CORNERS)
+
+
+def test_a_further_hand_must_be_seen_twice_in_a_window() -> None:
+    picture = Picture().disc(0.5, 0.3, 0.9, 0.05, RIGHT)
+    sight = NetworkSight(shortsighted(picture), SIZE)
+    elsewhere = [Cube((-0.3, 0.0, 0.9))], [np.zeros((480, 640), np.bool_)]
+    found = [len(sight.search(picture.frame, 2, *elsewhere)) for _ in range(8)]
+    assert found == [0, 0, 0, 0, 0, 0, 1, 0]
 
 
 def test_a_search_finds_a_further_hand_once_it_was_seen_twice() -> None:

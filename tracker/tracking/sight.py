@@ -19,6 +19,7 @@ from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
 from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
+from tracker.tracking.coarse import window_about
 from tracker.tracking.finder import find_hands
 from tracker.tracking.regions import isolate
 from tracker.tracking.segmentation import (
@@ -55,6 +56,10 @@ CLEAR_ODDS: Final = 1.0
 """Log odds from which a side is clear."""
 AGAIN: Final = 0.1
 """A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
+CLOSER: Final = 1.8
+"""How many times an image is as wide as the windows in which hands are looked for that are not seen in the whole."""
+CORNERS: Final = ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
+"""Where these windows lie, in shares of the width and height: one after the other, a window a search."""
 BLIND_FRAMES: Final = 15
 """Geometry is asked this often while the network sees no hand that could be one to follow."""
 
@@ -121,8 +126,9 @@ class GeometricSight(Sight):
 
 
 class NetworkSight(Sight):
-    """By the segmentation network. Where it sees nothing of a followed hand, geometry stands in; now and then too while
-    it sees none that could be one to follow.
+    """By the segmentation network. What it does not see in the whole image it looks for in windows of it, where small
+    hands are larger. Where it sees nothing of a followed hand, geometry stands in; now and then too while it sees none
+    that could be one to follow.
     """
 
     def __init__(self, network: Segment, config: SegmenterConfig) -> None:
@@ -135,6 +141,8 @@ class NetworkSight(Sight):
         self._frame: DepthFrame | None = None
         self._before: list[SegmentedHand] = []
         self._seen: tuple[Segmented, list[SegmentedHand]] | None = None
+        self._corner = 0
+        self._closer_before: list[SegmentedHand] = []
 
     def _look(self, frame: DepthFrame) -> tuple[Segmented, list[SegmentedHand]]:
         """What is seen in a frame; the network runs once for each."""
@@ -145,11 +153,26 @@ class NetworkSight(Sight):
             self._seen = image, hands_in(image)
         return self._seen
 
+    def _look_closer(self, frame: DepthFrame, pixel: tuple[float, float]) -> tuple[Segmented, list[SegmentedHand]]:
+        """What is seen in the window about a pixel (x, y) of a frame."""
+        window = window_about(frame.intrinsics, pixel, CLOSER)
+        image = segment(frame, self._network, self._config, window)
+        return image, hands_in(image)
+
     def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
+        found = [(image, own) for own in _shared_out(image, seen, hands)]
+        lost = [number for number, (_, own) in enumerate(found) if own is None]
+        pixel = _pixel(frame, hands[lost[0]].cube.center) if lost else None
+        if pixel is not None:
+            image, seen = self._look_closer(frame, pixel)
+            # Among all hands: what is another's must not be taken for the lost one.
+            closer = _shared_out(image, seen, hands)
+            for number in lost:
+                found[number] = image, closer[number]
         places = []
-        for expected, own in zip(hands, _shared_out(image, seen, hands)):
+        for expected, (image, own) in zip(hands, found):
             if own is None:
                 places.append(_isolated(frame, expected))
                 continue
@@ -163,17 +186,31 @@ class NetworkSight(Sight):
     ) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
-        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
-        known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        new, known = _new(image, seen, masks)
         # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
-        self._blind = 0 if clear or known else self._blind + 1
+        self._blind = 0 if any(map(_is_clear, seen)) or known else self._blind + 1
         if self._blind % BLIND_FRAMES == 1:
             return GeometricSight().search(frame, most, cubes, masks)
-        new = [hand for hand in clear if all(hand is not other for other in known)]
-        new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
         if cubes:
-            new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
-        return [_seen(image, hand, hand.center) for hand in new[:most]]
+            new = [hand for hand in new if _is_near_one(hand, self._before)]
+        return [_seen(image, hand, hand.center) for hand in new[:most]] or self._search_closer(
+            frame, most, bool(cubes), masks
+        )
+
+    def _search_closer(
+        self, frame: DepthFrame, most: int, twice: bool, masks: Sequence[NDArray[np.bool_]]
+    ) -> list[Place]:
+        """As `search`, in one of the windows. twice: what is new must be seen in two searches."""
+        k = frame.intrinsics
+        x, y = CORNERS[self._corner]
+        image, seen = self._look_closer(frame, (x * k.width, y * k.height))
+        new, _ = _new(image, seen, masks)
+        sure = [hand for hand in new if _is_near_one(hand, self._closer_before)] if twice else new
+        again = twice and new and not sure
+        self._closer_before = new if again else []
+        if not again:
+            self._corner = (self._corner + 1) % len(CORNERS)
+        return [_seen(image, hand, hand.center) for hand in sure[:most]]
 
 
 def open_sight(segmentation: str, engine: str = "auto", threads: int | None = None) -> Sight:
@@ -189,6 +226,32 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
     network = load_segmenter(path)
     log.debug("segmentation: network (%s)", path.name if segmentation == "network" else path)
     return NetworkSight(open_segmenter(network, engine, threads), network.config)
+
+
+def _is_clear(hand: SegmentedHand) -> bool:
+    return hand.score > NEW_SCORE and hand.area > NEW_AREA
+
+
+def _new(
+    image: Segmented, seen: Sequence[SegmentedHand], masks: Sequence[NDArray[np.bool_]]
+) -> tuple[list[SegmentedHand], bool]:
+    """Of the hands in an image those that may be new, and whether there are some that are known by their masks."""
+    known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+    new = [hand for hand in seen if _is_clear(hand) and all(hand is not other for other in known)]
+    return [hand for hand in new if not any(_surpasses(other, hand) for other in seen)], bool(known)
+
+
+def _is_near_one(hand: SegmentedHand, others: Sequence[SegmentedHand]) -> bool:
+    return any(_apart(hand, other) < AGAIN for other in others)
+
+
+def _pixel(frame: DepthFrame, point: tuple[float, float, float]) -> tuple[float, float] | None:
+    """Where a point, metres, camera frame, lies in the image (x, y); None if outside."""
+    k = frame.intrinsics
+    if point[2] <= 0:
+        return None
+    x, y = (float(value) for value in k.project(np.asarray(point)))
+    return (x, y) if 0 <= x < k.width and 0 <= y < k.height else None
 
 
 def _seen(image: Segmented, hand: SegmentedHand, center: NDArray[np.floating]) -> Place:
