@@ -10,7 +10,7 @@ from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import Cube
 from tracker.tracking.association import continued, owners
-from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles
+from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles, without_doubtful
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.touching import divided
 from tracker.tracking.track import Track
@@ -103,6 +103,23 @@ def looked(track, x, right, left, mask=None):
         for side, presence in (("right", right), ("left", left))
     ]
     return Pair(tuple(estimates))
+
+
+def test_a_further_hand_that_is_mostly_doubtful_is_none_but_the_surest_stays():
+    sure, doubtful = track_at(1, -0.1, 6.0), track_at(2, 0.1, -6.0)
+    estimate = looked(sure, -0.1, 0.9, 0.1).best
+    chosen = [(sure, estimate), (doubtful, estimate)]
+    for track, confidence in ((sure, 0.8), (doubtful, 0.5)):
+        track.sureness = confidence
+    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2]
+    doubtful.believe(0.1)
+    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2], "one bad frame is none too many"
+    for _ in range(10):
+        doubtful.believe(0.1)
+    assert [track.id for track, _ in without_doubtful(chosen)] == [1]
+    sure.sureness = 0.1
+    assert [track.id for track, _ in without_doubtful(chosen)] == [2]
+    assert without_doubtful([]) == []
 
 
 def test_hands_that_changed_places_get_their_tracks_back():

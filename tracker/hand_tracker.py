@@ -23,7 +23,7 @@ from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
 from tracker.tracking.association import continued, owners
-from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles
+from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles, without_doubtful
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.sight import Expected, Place, open_sight
 from tracker.tracking.touching import divided
@@ -161,7 +161,7 @@ class Tracker:
             found = self._search(frame, missing, [estimate for _, estimate in sure], unsure)
             chosen = without_doubles(_better_of(chosen, found), frame.captured_ns)
         self._frames += 1
-        hands = self._settle(frame, chosen)
+        hands = self._settle(frame, self._believed(chosen))
         published = time.time_ns()
         return HandsMessage(
             camera=camera,
@@ -307,6 +307,15 @@ class Tracker:
                 metres = candidate.cube.to_camera(values[:, :3])
                 estimates.append(Estimate(candidate, metres, values[:, 3], float(present)))
         return pairs(estimates)
+
+    def _believed(self, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
+        """Without those that are mostly too unsure to be further hands, which are forgotten."""
+        for track, estimate in chosen:
+            track.believe(estimate.hand_confidence)
+        kept = without_doubtful(chosen)
+        refused = {track.id for track, _ in chosen} - {track.id for track, _ in kept}
+        self._tracks = [track for track in self._tracks if track.id not in refused]
+        return kept
 
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:
         """Take this frame's estimates into the tracks, and say what is published of them."""

@@ -21,6 +21,8 @@ SAME_FLESH: Final = 0.018
 """Or so close, each joint to the nearest of the other estimate: as a left and as a right hand, one looks twice."""
 SHARED_PIXELS: Final = 0.5
 """Of the smaller mask."""
+STAYS: Final = 0.35
+"""Confidence that a hand beside a surer one must have on average: with less it is mostly a thing, or an arm."""
 CONFIDENCE_WEIGHT: Final = 4.0
 """Log odds for a side per unit of mean joint confidence: the wrong side looks like a hand, but a puzzling one."""
 
@@ -103,6 +105,12 @@ def without_doubles(chosen: Sequence[tuple[Track, Estimate]], time_ns: int) -> l
         if not any(same_hand(estimate, other) for _, other in kept):
             kept.append((track, estimate))
     return sorted(kept, key=lambda pair: pair[0].id)
+
+
+def without_doubtful(chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
+    """The surest hand, and those of the others that are mostly sure."""
+    surest = max((track.sureness for track, _ in chosen), default=0.0)
+    return [(track, estimate) for track, estimate in chosen if track.sureness >= min(STAYS, surest)]
 
 
 def same_hand(one: Estimate, other: Estimate) -> bool:
