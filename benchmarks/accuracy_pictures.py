@@ -52,7 +52,9 @@ class Judged:
 
 
 def judge(observations: Sequence[Observation], labelled: bool = True) -> list[Judged]:
-    """The frames with their errors. labelled: whether all hands are known; otherwise none that is found is false."""
+    """The frames with their errors. labelled: whether the joints of all hands are known; otherwise
+    none that is found is called false.
+    """
     judged = []
     for seen in observations:
         counted = tally([seen])

@@ -117,9 +117,33 @@ def test_a_further_hand_that_is_mostly_doubtful_is_none_but_the_surest_stays():
     for _ in range(10):
         doubtful.believe(0.1)
     assert [track.id for track, _ in without_doubtful(chosen)] == [1]
+    doubtful.most_sure = 0.6
+    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2], "it was a hand before"
+    doubtful.most_sure = 0.0
     sure.sureness = 0.1
     assert [track.id for track, _ in without_doubtful(chosen)] == [2]
     assert without_doubtful([]) == []
+
+
+def test_a_hand_was_sure_when_it_was_so_for_some_frames():
+    track = Track(1, 6.0, None)
+    for _ in range(12):
+        track.believe(0.7 if track.age == 0 else 0.4)
+        track.update(HAND, SURE, track.age * FRAME_NS)
+    assert track.most_sure == pytest.approx(0.5, abs=0.03)
+    assert track.most_sure < 0.52
+
+
+def test_the_tracker_forgets_what_is_too_doubtful(tracker):
+    tracker.reset()
+    sure, doubtful = track_at(1, -0.1, 6.0), track_at(2, 0.1, -6.0)
+    pair = looked(sure, -0.1, 0.9, 0.1).best
+    unsure = replace(pair, confidence=np.full(21, 0.02, np.float32))
+    tracker._tracks = [sure, doubtful]
+    sure.sureness, doubtful.sureness = 0.8, 0.3
+    assert [track.id for track, _ in tracker._believed([(sure, pair), (doubtful, unsure)])] == [1]
+    assert [track.id for track in tracker.tracks] == [1]
+    tracker.reset()
 
 
 def test_hands_that_changed_places_get_their_tracks_back():

@@ -23,7 +23,7 @@ from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
 from tracker.tracking.association import continued, owners
-from tracker.tracking.hypotheses import Candidate, Estimate, Pair, pairs, without_doubles, without_doubtful
+from tracker.tracking.hypotheses import FURTHER, Candidate, Estimate, Pair, pairs, without_doubles, without_doubtful
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.sight import Expected, Place, open_sight
 from tracker.tracking.touching import divided
@@ -44,8 +44,6 @@ PARTED_NS: Final = 400_000_000
 """For so long both sides are tried in every frame after two hands were near each other."""
 DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
-FURTHER: Final = 0.35
-"""Confidence that a hand beside a followed one must have to be taken for a new one."""
 DOUBTED: Final = (1, 3)
 """Frames of a new hand in which it is doubted which way up it is; later that is done every `side_every` frames."""
 
@@ -309,7 +307,7 @@ class Tracker:
         return pairs(estimates)
 
     def _believed(self, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
-        """Without those that are mostly too unsure to be further hands, which are forgotten."""
+        """Without those that are too unsure to be further hands, which are forgotten."""
         for track, estimate in chosen:
             track.believe(estimate.hand_confidence)
         kept = without_doubtful(chosen)

@@ -35,7 +35,7 @@ class Grid:
 
     intrinsics: of the coarse image, as large as was asked for. rows (h,), columns (w,): the pixels picked, which fill
     the window top: top + h, left: left + w of it; the rest stays empty. step: full pixels to a coarse one.
-    first: row and column of the full image where the part begins that the coarse one shows.
+    first: row and column, in the full image, of the first pixel of the part that is shown.
     """
 
     intrinsics: Intrinsics

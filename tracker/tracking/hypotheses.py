@@ -21,8 +21,12 @@ SAME_FLESH: Final = 0.018
 """Or so close, each joint to the nearest of the other estimate: as a left and as a right hand, one looks twice."""
 SHARED_PIXELS: Final = 0.5
 """Of the smaller mask."""
-STAYS: Final = 0.35
-"""Confidence that a hand beside a surer one must have on average: with less it is mostly a thing, or an arm."""
+FURTHER: Final = 0.35
+"""Confidence that a hand beside a followed one must have to be taken for a new one,"""
+STAYS: Final = 0.30
+"""and that it must keep on average while another is surer: with less it is mostly a thing, or an arm,"""
+ESTABLISHED: Final = 0.5
+"""unless it once had so much."""
 CONFIDENCE_WEIGHT: Final = 4.0
 """Log odds for a side per unit of mean joint confidence: the wrong side looks like a hand, but a puzzling one."""
 
@@ -108,9 +112,13 @@ def without_doubles(chosen: Sequence[tuple[Track, Estimate]], time_ns: int) -> l
 
 
 def without_doubtful(chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
-    """The surest hand, and those of the others that are mostly sure."""
+    """The surest hand, and those of the others that are mostly sure, or once were."""
     surest = max((track.sureness for track, _ in chosen), default=0.0)
-    return [(track, estimate) for track, estimate in chosen if track.sureness >= min(STAYS, surest)]
+    return [
+        (track, estimate)
+        for track, estimate in chosen
+        if track.sureness >= min(STAYS, surest) or track.most_sure >= ESTABLISHED
+    ]
 
 
 def same_hand(one: Estimate, other: Estimate) -> bool:

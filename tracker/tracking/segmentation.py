@@ -89,7 +89,8 @@ def segment(frame: DepthFrame, network: Segment, config: SegmenterConfig, window
     """Run the segmentation network on a frame, or on a part of it."""
     grid = coarse_grid(frame.intrinsics, config.width, config.height, window)
     depth = coarse_depth(frame, grid)
-    probability = network(depth, grid.intrinsics.fx)
+    # The engine overwrites its result in the next call, which may be for another window of the same frame.
+    probability = network(depth, grid.intrinsics.fx).copy()
     k = grid.intrinsics
     x = ((np.arange(k.width) - k.cx) / k.fx).astype(np.float32)
     y = ((np.arange(k.height) - k.cy) / k.fy).astype(np.float32)
@@ -248,7 +249,10 @@ def full_mask(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> 
 
 
 def _full_range(coarse: NDArray[np.int64], step: float, first: int, size: int) -> tuple[int, int]:
-    """First and last (exclusive) full pixel of some coarse ones, with one around them; `first` is that of coarse 0."""
+    """First and last (exclusive) full pixel of some coarse ones, with one around them.
+
+    coarse: counted from the first that shows something, which begins at the full pixel `first`.
+    """
     low, high = first + (int(coarse.min()) - 1) * step, first + (int(coarse.max()) + 2) * step
     return max(int(low), 0), min(math.ceil(high), size)
 

@@ -18,7 +18,9 @@ VOTE_LIMIT = 8.0
 FASTEST = 3.0
 """Metres a second."""
 STEADY = 0.1
-"""Share of a new frame in confidence as it mostly is."""
+"""Share of a new frame in the running means of confidence."""
+SETTLED = 10
+"""Frames from which on the mean of a hand's confidence says more than its first frame."""
 FLESH = np.array([0.040, 0.035, 0.022, 0.018, 0.015] + [0.028, 0.018, 0.016, 0.013] * 4)
 """Metres of the hand's own flesh before each joint at most: a surface further before it is another finger, or a thing.
 About twice what lies before it on average, as a joint may be seen from the side."""
@@ -37,7 +39,7 @@ class Track:
 
     met_ns: capture time when it was last near another hand.
     compared: log odds for a right hand when the network last looked at it as both.
-    sureness: the hand's confidence, 0..1, as it mostly was.
+    sureness: running mean of the hand's confidence, 0..1; most_sure: the highest that it was once it had settled.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Track:
         self.missed = 0
         self.met_ns = -(1 << 62)
         self.compared = 0.0
-        self.sureness = 0.0
+        self.sureness = self.most_sure = 0.0
         self.joints: NDArray[np.float32] | None = None
         self._motion = np.zeros(3)
         self._time_ns = 0
@@ -84,6 +86,8 @@ class Track:
     def believe(self, confidence: float) -> None:
         """Count a frame's confidence, 0..1, that this is a hand whose joints are known."""
         self.sureness = confidence if self.age == 0 else self.sureness + STEADY * (confidence - self.sureness)
+        if self.age >= SETTLED:
+            self.most_sure = max(self.most_sure, self.sureness)
 
     def set_filter(self, config: FilterConfig | None) -> None:
         """Filter otherwise from now on; None not at all. A filter keeps what it remembers, so that nothing jumps."""

@@ -30,7 +30,7 @@ FINER: Final = 0.4
 CLOSER: Final = 0.5
 """Share of these of which only a window is seen, as when the tracker looks closer."""
 ZOOM: Final = (1.4, 2.4)
-"""How many times the image is as wide as that."""
+"""How many times an image is as wide as a window of it."""
 ABOUT_A_HAND: Final = 0.7
 """Share of windows that lie about a hand."""
 
