@@ -92,6 +92,20 @@ def test_a_hidden_thumb_does_not_jump_where_the_network_is_surer_for_a_frame():
     assert np.mean(trembling) < 0.005
 
 
+def test_a_joint_that_is_hidden_all_at_once_stays_where_it_was():
+    _, fist = HandModel.load().rig().pose(GESTURES["fist"], np.eye(3), np.array([0, 0, 0.45]))
+    moved = {}
+    for now in (1.0, 0.02):
+        track, confidence = Track(1, 4.0, FilterConfig()), np.ones(21, np.float32)
+        for number in range(30):
+            before = track.update(fist.astype(np.float32), confidence, number * FRAME_NS)
+        joints = fist.astype(np.float32)
+        joints[4, 2] += 0.03
+        confidence[4] = now
+        moved[now] = np.linalg.norm(track.update(joints, confidence, 30 * FRAME_NS)[4] - before[4])
+    assert moved[0.02] < 0.25 * moved[1.0]
+
+
 def test_a_clock_that_was_set_back_makes_no_hand_wait_for_ever():
     track = Track(1, 3.0, None)
     track.update(HAND, np.ones(21, np.float32), 10**13)
