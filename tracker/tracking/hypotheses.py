@@ -21,9 +21,9 @@ SAME_FLESH: Final = 0.018
 """Or so close, each joint to the nearest of the other estimate: as a left and as a right hand, one looks twice."""
 SHARED_PIXELS: Final = 0.5
 """Of the smaller mask."""
-FURTHER: Final = 0.35
+FURTHER: Final = 0.45
 """Confidence that a hand beside a followed one must have to be taken for a new one,"""
-STAYS: Final = 0.30
+STAYS: Final = 0.40
 """and that it must keep on average while another is surer: with less it is mostly a thing, or an arm,"""
 ESTABLISHED: Final = 0.5
 """unless it once had so much."""
