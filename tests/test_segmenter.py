@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,9 @@ from tracker.network.weights import (
     save_weights,
     shipped_weights,
 )
-from tracker.tracking.coarse import coarse_depth, coarse_grid, pick, window_about
+from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
 from tracker.tracking.segmentation import FOREARM, forearm, full_mask, hands_in, heading, segment
-from tracker.tracking.sight import BLIND_FRAMES, CORNERS, Expected, GeometricSight, NetworkSight, open_sight
+from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
 SIZE = SegmenterConfig()
@@ -41,10 +40,7 @@ CAMERAS = [
 
 
 class Picture:
-    """A frame before a wall at 2 m, with its true labels; a network that sees nothing but the truth.
-
-    It reads it off the depth's last digit: tenths of a millimetre.
-    """
+    """A frame before a wall at 2 m, with its true labels; a network that sees nothing but the truth."""
 
     def __init__(self) -> None:
         self.depth = np.full((480, 640), 2.0, np.float32)
@@ -61,18 +57,14 @@ class Picture:
 
     @property
     def frame(self) -> DepthFrame:
-        counts = np.rint(self.depth * 1000) * 10 + self.labels
-        return DepthFrame(counts.astype(np.uint16), 0.0001, CAMERA, 0, 0, 0)
+        return DepthFrame((self.depth * 1000).astype(np.uint16), 0.001, CAMERA, 0, 0, 0)
 
     @property
     def network(self) -> Segment:
-        result = np.zeros((4, SIZE.height, SIZE.width), np.float32)
+        labels = pick(self.labels, coarse_grid(CAMERA, SIZE.width, SIZE.height))
 
         def sees(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
-            labels = np.rint(depth * 10000).astype(np.int64) % 10
-            # An engine's result lasts until its next call.
-            result[:] = np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)
-            return result
+            return np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)
 
         return sees
 
@@ -175,14 +167,10 @@ def test_damaged_weights_do_not_start() -> None:
         open_segmenter(network, "torch")
 
 
-@pytest.mark.parametrize("part", [None, (0.0, 0.0, 1.8), (0.6, 0.9, 2.5)], ids=["whole", "corner", "window"])
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: f"{camera.width}x{camera.height}")
-def test_a_coarse_pixel_looks_where_its_pixel_looked(
-    camera: Intrinsics, part: tuple[float, float, float] | None
-) -> None:
+def test_a_coarse_pixel_looks_where_its_pixel_looked(camera: Intrinsics) -> None:
     row, column = np.mgrid[: camera.height, : camera.width]
-    window = part and window_about(camera, (part[0] * camera.width, part[1] * camera.height), part[2])
-    grid = coarse_grid(camera, 192, 144, window)
+    grid = coarse_grid(camera, 192, 144)
     k = grid.intrinsics
     u, v = pick(column, grid)[grid.window], pick(row, grid)[grid.window]
     left, top = np.arange(k.width)[grid.window[1]], np.arange(k.height)[grid.window[0]]
@@ -191,10 +179,7 @@ def test_a_coarse_pixel_looks_where_its_pixel_looked(
     assert np.abs((left - k.cx) / k.fx - (u - camera.cx) / camera.fx).max() < limit
     assert np.abs((top - k.cy)[:, None] / k.fy - (v - camera.cy) / camera.fy).max() < limit
     assert (len(grid.columns) == 192) or (len(grid.rows) == 144)
-    # A full pixel that covers several coarse ones lies in the middle of them.
-    apart = 0.51 * max(1.0, 1 / grid.step)
-    assert grid.coarse_columns(0, camera.width)[grid.columns] == pytest.approx(left, abs=apart)
-    assert grid.coarse_rows(0, camera.height)[grid.rows] == pytest.approx(top, abs=apart)
+    assert grid.coarse_index(0, camera.width, grid.left)[grid.columns] == pytest.approx(left, abs=0.51)
 
 
 def test_neighbours_stand_in_where_the_grid_hits_a_hole() -> None:
@@ -202,7 +187,7 @@ def test_neighbours_stand_in_where_the_grid_hits_a_hole() -> None:
     grid = coarse_grid(CAMERA, 192, 144)
     depth = frame.depth.copy()
     depth[grid.rows[:, None], grid.columns] = 0
-    holes = DepthFrame(depth, frame.depth_scale, CAMERA, 0, 0, 0)
+    holes = DepthFrame(depth, 0.001, CAMERA, 0, 0, 0)
     assert coarse_depth(holes, grid) == pytest.approx(coarse_depth(frame, grid))
 
 
@@ -300,118 +285,6 @@ def test_geometry_stands_in_where_the_network_is_blind() -> None:
     assert seen.mask.sum() > 1000
     assert (seen.mask == GeometricSight().follow(picture.frame, [hand])[0].mask).all()
     assert seen.side_odds == 0
-
-
-def shortsighted(picture: Picture, asked: list[float] | None = None) -> Segment:
-    """A network that sees nothing but the truth, and left hands only in windows. asked: takes each focal length."""
-    whole = coarse_grid(CAMERA, SIZE.width, SIZE.height).intrinsics.fx
-    truth = picture.network
-
-    def sees(depth: NDArray[np.float32], focal: float) -> NDArray[np.float32]:
-        if asked is not None:
-            asked.append(focal)
-        result = truth(depth, focal)
-        if focal < 1.5 * whole:
-            result[0] += result[LEFT]
-            result[LEFT] = 0
-        return result
-
-    return sees
-
-
-def test_a_followed_hand_that_is_too_small_for_the_whole_image_is_looked_at_more_closely() -> None:
-    picture = Picture().disc(0.3, 0.2, 0.9, 0.05, LEFT).disc(-0.3, 0, 0.9, 0.05, RIGHT).disc(-0.3, 0.1, 0.9, 0.05, ARM)
-    place, other = NetworkSight(shortsighted(picture), SIZE).follow(
-        picture.frame, [expected(0.3, 0.2, 0.9, "left"), expected(-0.3, 0, 0.9)]
-    )
-    assert place.side_odds < 0
-    true = picture.labels == LEFT
-    assert (true & place.mask).sum() > 0.9 * true.sum()
-    assert place.mask.sum() < 1.1 * true.sum()
-    # The other one's arm was seen in the whole image.
-    assert other.heading is not None
-    assert (other.mask & (picture.labels == ARM)).sum() > 500
-
-
-def test_of_several_lost_hands_each_has_its_turn() -> None:
-    picture = Picture().disc(0.4, 0.2, 0.9, 0.04, LEFT).disc(-0.4, 0, 0.9, 0.04, LEFT)
-    sight = NetworkSight(shortsighted(picture), SIZE)
-    hands = [expected(x, y, 0.9, "left") for x, y in ((3.0, 0.0), (0.4, 0.2), (-0.4, 0.0))]
-    odds = np.array([[place.side_odds for place in sight.follow(picture.frame, hands)] for _ in range(4)])
-    assert ((odds[:, 1:] < 0).sum(axis=1) == 1).all()
-    assert ((odds < 0).sum(axis=0) == [0, 2, 2]).all()
-
-
-@pytest.mark.parametrize(
-    "place", [(3.0, 0.0, 0.6), (0.0, 0.0, -0.6), (0.0, 0.0, 0.2)], ids=["aside", "behind", "large"]
-)
-def test_hands_for_which_no_window_helps_are_left_to_geometry(place: tuple[float, float, float]) -> None:
-    asked: list[float] = []
-    picture = Picture().disc(0.0, 0.0, 0.6, 0.05, LEFT)
-    NetworkSight(shortsighted(picture, asked), SIZE).follow(picture.frame, [expected(*place, "left")])
-    assert len(asked) == 1
-
-
-def test_a_small_image_has_no_windows() -> None:
-    asked: list[float] = []
-    small = CAMERAS[-2]
-    frame = DepthFrame(np.full((small.height, small.width), 2000, np.uint16), 0.001, small, 0, 0, 0)
-    sight = NetworkSight(shortsighted(Picture(), asked), SIZE)
-    for _ in range(4):
-        sight.search(frame, 2, [], [])
-    assert len(asked) == 1
-
-
-def test_windows_of_the_image_are_searched_one_after_the_other() -> None:
-    picture = Picture().disc(0.5, 0.3, 0.9, 0.05, LEFT)
-    sight = NetworkSight(shortsighted(picture), SIZE)
-    found = [sight.search(picture.frame, 2, [], []) for _ in range(2 * len(CORNERS))]
-    # The disc lies in the lower right corner's window alone. The first of all searches is geometry's.
-    assert [len(places) for places in found] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
-    assert found[5][0].center == pytest.approx((0.5, 0.3, 0.91), abs=0.02)
-    known = found[5][0]
-    assert all(not sight.search(picture.frame, 2, [Cube((0.5, 0.3, 0.91))], [known.mask]) for _ in CORNERS)
-
-
-def test_a_further_hand_must_be_seen_twice_in_a_window() -> None:
-    picture = Picture().disc(0.5, 0.3, 0.9, 0.05, LEFT)
-    sight = NetworkSight(shortsighted(picture), SIZE)
-    elsewhere = [Cube((-0.3, 0.0, 0.9))], [np.zeros((480, 640), np.bool_)]
-    found = [len(sight.search(picture.frame, 2, *elsewhere)) for _ in range(8)]
-    assert found == [0, 0, 0, 0, 0, 0, 1, 0]
-    # Long ago is not twice.
-    sight.reset()
-    for seconds in range(1, 31):
-        later = replace(picture.frame, captured_ns=seconds * 10**9)
-        assert not sight.search(later, 2, *elsewhere)
-
-
-def test_a_thing_that_is_here_and_there_does_not_hold_the_search_up() -> None:
-    sight: NetworkSight | None = None
-    seen = 0
-    for number in range(20):
-        picture = Picture().disc(0.12 * (-1) ** number, 0, 0.9, 0.04, LEFT).disc(0.5, 0.3, 0.9, 0.05, LEFT)
-        sight = sight or NetworkSight(shortsighted(picture), SIZE)
-        sight._network = shortsighted(picture)
-        elsewhere = [Cube((-0.3, 0.0, 0.9))], [np.zeros((480, 640), np.bool_)]
-        seen += sum(place.center[0] > 0.4 for place in sight.search(picture.frame, 2, *elsewhere))
-    assert seen >= 2
-
-
-def test_what_is_clear_in_the_whole_image_does_not_hide_what_a_window_shows() -> None:
-    picture = Picture().disc(0.5, 0.3, 0.9, 0.05, LEFT).disc(-0.4, 0, 0.9, 0.05, RIGHT)
-    sight = NetworkSight(shortsighted(picture), SIZE)
-    found = [sight.search(picture.frame, 2, [], []) for _ in CORNERS]
-    assert [len(places) for places in found] == [1, 1, 1, 1, 2]
-
-
-def test_a_window_shows_no_second_right_hand() -> None:
-    picture = Picture().disc(-0.1, 0, 0.6, 0.05, RIGHT).disc(0.2, 0.1, 0.6, 0.03, RIGHT)
-    sight = NetworkSight(picture.network, SIZE)
-    for _ in range(20):
-        frame = picture.frame
-        known = sight.follow(frame, [expected(-0.1, 0, 0.6)])[0]
-        assert not sight.search(frame, 2, [Cube((-0.1, 0, 0.6))], [known.mask])
 
 
 def test_a_search_finds_a_further_hand_once_it_was_seen_twice() -> None:

@@ -22,17 +22,7 @@ from tracker.network.weights import load_segmenter
 from tracker.simulation.situations import TEST_SEEDS, Shot
 from tracker.tracking.coarse import coarse_grid, pick
 from trainer.cli import main
-from trainer.data.segmentation import (
-    DEV_SEEDS,
-    RUN_SEEDS,
-    RUNS,
-    SHOTS,
-    ZOOM,
-    SituationSamples,
-    labelled,
-    shots,
-    some_window,
-)
+from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, SituationSamples, labelled, shots
 from trainer.fitting.segment import SegmentConfig, SegmentFit, loss
 from trainer.fitting.segment_augment import GROWTH, augment, swapped
 from trainer.judging.segmentation import Tally, judge_geometry, judge_network, table
@@ -64,18 +54,6 @@ def test_the_smaller_rendering_is_the_larger_one_thinned_out() -> None:
     small, large = (labelled(shots(seed, 1, width, 0.0)[0], 48, 36) for width in (48, 640))
     assert small.focal == pytest.approx(large.focal, rel=0.02)
     assert np.mean(small.labels == large.labels) > 0.9
-
-
-def test_some_images_are_windows_and_most_of_these_show_a_hand() -> None:
-    shot = next(one for seed in DEV_SEEDS for one in shots(seed, 1, 320, 0.0) if one.frame.truth)
-    k, rng = shot.frame.intrinsics, np.random.default_rng(0)
-    windows = [some_window(shot, rng) for _ in range(100)]
-    assert all(0 <= w.top <= k.height - w.height and 0 <= w.left <= k.width - w.width for w in windows)
-    assert all(ZOOM[0] - 0.02 < k.width / w.width < ZOOM[1] + 0.02 for w in windows)
-    seen = [np.isin(labelled(shot, 96, 72, window).labels, (RIGHT, LEFT)).any() for window in windows]
-    assert 0.6 < np.mean(seen) < 1
-    closer = labelled(shot, 96, 72, windows[0])
-    assert closer.focal == pytest.approx(labelled(shot, 96, 72).focal * k.width / windows[0].width, rel=0.02)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

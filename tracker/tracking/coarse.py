@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, Intrinsics
-
-
-class Window(NamedTuple):
-    """A part of an image, in its pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def window_about(intrinsics: Intrinsics, pixel: tuple[float, float], zoom: float) -> Window:
-    """The part of an image, 1 / zoom as high and wide, whose middle is as near to a pixel (x, y) as may be."""
-    height, width = (max(round(size / zoom), 1) for size in (intrinsics.height, intrinsics.width))
-    left = min(max(round(pixel[0] - width / 2), 0), intrinsics.width - width)
-    top = min(max(round(pixel[1] - height / 2), 0), intrinsics.height - height)
-    return Window(top, left, height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +17,6 @@ class Grid:
 
     intrinsics: of the coarse image, as large as was asked for. rows (h,), columns (w,): the pixels picked, which fill
     the window top: top + h, left: left + w of it; the rest stays empty. step: full pixels to a coarse one.
-    first: row and column, in the full image, of the first pixel of the part that is shown.
     """
 
     intrinsics: Intrinsics
@@ -44,35 +25,22 @@ class Grid:
     top: int
     left: int
     step: float
-    first: tuple[int, int] = (0, 0)
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the coarse image that show something."""
+        """Rows and columns of the coarse image that show the full one."""
         return slice(self.top, self.top + len(self.rows)), slice(self.left, self.left + len(self.columns))
 
-    def coarse_rows(self, first: int, last: int) -> NDArray[np.float32]:
-        """Where the full image's rows first: last lie in the coarse one."""
-        return self._coarse(first, last, self.first[0], self.top)
-
-    def coarse_columns(self, first: int, last: int) -> NDArray[np.float32]:
-        """Where the full image's columns first: last lie in the coarse one."""
-        return self._coarse(first, last, self.first[1], self.left)
-
-    def _coarse(self, first: int, last: int, origin: int, start: int) -> NDArray[np.float32]:
-        pixels = np.arange(first - origin, last - origin, dtype=np.float32)
+    def coarse_index(self, first: int, last: int, start: int) -> NDArray[np.float32]:
+        """Where the full pixels first: last, rows or columns, lie in the coarse image; `start`: `top` or `left`."""
+        pixels = np.arange(first, last, dtype=np.float32)
         return (pixels + np.float32(0.5)) / np.float32(self.step) + np.float32(start - 0.5)
 
 
-@lru_cache(maxsize=16)
-def coarse_grid(intrinsics: Intrinsics, width: int, height: int, window: Window | None = None) -> Grid:
-    """The grid that fits an image, or a window of it, into a coarse one of `width` x `height` pixels; it keeps its
-    proportions.
-    """
-    k, first = intrinsics, (0, 0)
-    if window is not None:
-        first = window.top, window.left
-        k = replace(k, width=window.width, height=window.height, cx=k.cx - window.left, cy=k.cy - window.top)
+@lru_cache(maxsize=8)
+def coarse_grid(intrinsics: Intrinsics, width: int, height: int) -> Grid:
+    """The grid that fits a whole image into a coarse one of `width` x `height` pixels; it keeps its proportions."""
+    k = intrinsics
     step = max(k.width / width, k.height / height)
     columns, rows = (
         np.minimum(((np.arange(max(round(size / step), 1)) + 0.5) * step).astype(np.int64), size - 1)
@@ -88,7 +56,7 @@ def coarse_grid(intrinsics: Intrinsics, width: int, height: int, window: Window 
         cx=(k.cx + 0.5) / step - 0.5 + left,
         cy=(k.cy + 0.5) / step - 0.5 + top,
     )
-    return Grid(small, rows + first[0], columns + first[1], top, left, step, first)
+    return Grid(small, rows, columns, top, left, step)
 
 
 def pick(image: NDArray[np.generic], grid: Grid) -> NDArray[np.generic]:

@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment
 from tracker.network.segmenter import ARM, LEFT, RIGHT, SegmenterConfig
-from tracker.tracking.coarse import Grid, Window, coarse_depth, coarse_grid
+from tracker.tracking.coarse import Grid, coarse_depth, coarse_grid
 
 FLESH: Final = 0.01
 """Metres from the visible surface to the middle of the hand."""
@@ -85,12 +85,11 @@ class SegmentedHand:
     area: float
 
 
-def segment(frame: DepthFrame, network: Segment, config: SegmenterConfig, window: Window | None = None) -> Segmented:
-    """Run the segmentation network on a frame, or on a part of it."""
-    grid = coarse_grid(frame.intrinsics, config.width, config.height, window)
+def segment(frame: DepthFrame, network: Segment, config: SegmenterConfig) -> Segmented:
+    """Run the segmentation network on a frame."""
+    grid = coarse_grid(frame.intrinsics, config.width, config.height)
     depth = coarse_depth(frame, grid)
-    # The engine overwrites its result in the next call, which may be for another window of the same frame.
-    probability = network(depth, grid.intrinsics.fx).copy()
+    probability = network(depth, grid.intrinsics.fx)
     k = grid.intrinsics
     x = ((np.arange(k.width) - k.cx) / k.fx).astype(np.float32)
     y = ((np.arange(k.height) - k.cy) / k.fy).astype(np.float32)
@@ -221,13 +220,13 @@ def full_mask(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> 
     own[row, column] = 1
     # The window of these and a coarse pixel around them, in pixels of the frame.
     height, width = frame.depth.shape
-    top, bottom = _full_range(row - grid.top, grid.step, grid.first[0], height)
-    left, right = _full_range(column - grid.left, grid.step, grid.first[1], width)
+    top, bottom = _full_range(row, grid.top, grid.step, height)
+    left, right = _full_range(column, grid.left, grid.step, width)
     thin = max(1, max(bottom - top, right - left) // WINDOW_PIXELS)
     window = np.s_[top:bottom:thin, left:right:thin]
     depth = frame.depth[window] * np.float32(frame.depth_scale)
-    y = grid.coarse_rows(top, bottom)[::thin]
-    x = grid.coarse_columns(left, right)[::thin]
+    y = grid.coarse_index(top, bottom, grid.top)[::thin]
+    x = grid.coarse_index(left, right, grid.left)[::thin]
     reach = np.float32(SAME_DEPTH) + np.float32(0.01) * depth
     votes = np.zeros((2, *depth.shape), np.float32)
     for rows, row_weight in _corners(y, image.depth.shape[0]):
@@ -248,13 +247,11 @@ def full_mask(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> 
     return mask
 
 
-def _full_range(coarse: NDArray[np.int64], step: float, first: int, size: int) -> tuple[int, int]:
-    """First and last (exclusive) full pixel of some coarse ones, with one around them.
-
-    coarse: counted from the first that shows something, which begins at the full pixel `first`.
-    """
-    low, high = first + (int(coarse.min()) - 1) * step, first + (int(coarse.max()) + 2) * step
-    return max(int(low), 0), min(math.ceil(high), size)
+def _full_range(coarse: NDArray[np.int64], start: int, step: float, size: int) -> tuple[int, int]:
+    """First and last (exclusive) full pixel of some coarse ones, with one around them."""
+    first = (int(coarse.min()) - start - 1) * step
+    last = (int(coarse.max()) - start + 2) * step
+    return max(int(first), 0), min(math.ceil(last), size)
 
 
 def _corners(index: NDArray[np.float32], size: int) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:

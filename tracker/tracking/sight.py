@@ -19,7 +19,6 @@ from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
 from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
-from tracker.tracking.coarse import Window, window_about
 from tracker.tracking.finder import find_hands
 from tracker.tracking.regions import isolate
 from tracker.tracking.segmentation import (
@@ -55,16 +54,9 @@ ONE_PERSON: Final = 0.35
 CLEAR_ODDS: Final = 1.0
 """Log odds from which a side is clear."""
 AGAIN: Final = 0.1
-"""A hand beside known ones is new only if one was seen this near (metres) in the frame before, or in the search before
-of a window."""
-CLOSER: Final = 1.8
-"""How many times an image is as wide as the windows in which hands are looked for that are not seen in the whole."""
-CORNERS: Final = ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
-"""Where these windows lie, in shares of the width and height: one after the other, a window a search."""
-SOON_NS: Final = 300_000_000
-"""The search before of a window counts for so long."""
+"""A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
 BLIND_FRAMES: Final = 15
-"""Searches after which geometry is asked, while the network sees no hand that could be one to follow."""
+"""Geometry is asked this often while the network sees no hand that could be one to follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +97,7 @@ class Sight(ABC):
     def search(
         self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
     ) -> list[Place]:
-        """At most `most` other hands in the frame, the surest first.
+        """At most `most` other hands in the whole image, the surest first.
 
         cubes, masks: where the hands that are known already are, and their pixels.
         """
@@ -129,9 +121,8 @@ class GeometricSight(Sight):
 
 
 class NetworkSight(Sight):
-    """By the segmentation network. What it does not see in the whole image it looks for in windows of it, where small
-    hands are larger. Where it sees nothing of a followed hand, geometry stands in; now and then too while it sees none
-    that could be one to follow.
+    """By the segmentation network. Where it sees nothing of a followed hand, geometry stands in; now and then too while
+    it sees none that could be one to follow.
     """
 
     def __init__(self, network: Segment, config: SegmenterConfig) -> None:
@@ -144,10 +135,6 @@ class NetworkSight(Sight):
         self._frame: DepthFrame | None = None
         self._before: list[SegmentedHand] = []
         self._seen: tuple[Segmented, list[SegmentedHand]] | None = None
-        self._turn = 0
-        self._corner = 0
-        self._doubtful: list[SegmentedHand] = []
-        self._doubtful_ns = 0
 
     def _look(self, frame: DepthFrame) -> tuple[Segmented, list[SegmentedHand]]:
         """What is seen in a frame; the network runs once for each."""
@@ -158,26 +145,11 @@ class NetworkSight(Sight):
             self._seen = image, hands_in(image)
         return self._seen
 
-    def _look_closer(self, frame: DepthFrame, window: Window) -> tuple[Segmented, list[SegmentedHand]]:
-        """What is seen in a window of a frame."""
-        image = segment(frame, self._network, self._config, window)
-        return image, hands_in(image)
-
     def follow(self, frame: DepthFrame, hands: Sequence[Expected]) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
-        found = [(image, own) for own in _shared_out(image, seen, hands)]
-        windows = {number: _window(image, hands[number].cube) for number, (_, own) in enumerate(found) if own is None}
-        lost = [(number, window) for number, window in windows.items() if window is not None]
-        if lost:
-            # One a frame, in turns.
-            self._turn += 1
-            number, window = lost[self._turn % len(lost)]
-            image, seen = self._look_closer(frame, window)
-            # Among all hands: what is another's must not be taken for the lost one.
-            found[number] = image, _shared_out(image, seen, hands)[number]
         places = []
-        for expected, (image, own) in zip(hands, found):
+        for expected, own in zip(hands, _shared_out(image, seen, hands)):
             if own is None:
                 places.append(_isolated(frame, expected))
                 continue
@@ -191,37 +163,17 @@ class NetworkSight(Sight):
     ) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
-        new, known = _new(image, seen, seen, masks)
+        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
+        known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
         # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
-        blind = not known and not any(map(_is_clear, seen))
-        self._blind = self._blind + 1 if blind else 0
+        self._blind = 0 if clear or known else self._blind + 1
         if self._blind % BLIND_FRAMES == 1:
             return GeometricSight().search(frame, most, cubes, masks)
+        new = [hand for hand in clear if all(hand is not other for other in known)]
+        new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
         if cubes:
-            new = [hand for hand in new if _is_near_one(hand, self._before)]
-        places = [_seen(image, hand, hand.center) for hand in new[:most]]
-        if len(places) < most and _is_coarse(image):
-            places += self._search_closer(frame, most - len(places), bool(cubes), [*masks, *(p.mask for p in places)])
-        return places
-
-    def _search_closer(
-        self, frame: DepthFrame, most: int, twice: bool, masks: Sequence[NDArray[np.bool_]]
-    ) -> list[Place]:
-        """As `search`, in one of the windows. twice: what is new must be seen in two searches."""
-        k = frame.intrinsics
-        x, y = CORNERS[self._corner]
-        image, seen = self._look_closer(frame, window_about(k, (x * k.width, y * k.height), CLOSER))
-        new, known = _new(image, seen, [*seen, *self._look(frame)[1]], masks)
-        if new or known:
-            self._blind = min(self._blind, 1)  # geometry has had its turn, and need not be asked again
-        before = self._doubtful if abs(frame.captured_ns - self._doubtful_ns) < SOON_NS else []
-        sure = [hand for hand in new if _is_near_one(hand, before)] if twice else new
-        # Seen once, it is looked for there once more.
-        again = twice and bool(new) and not sure and not before
-        self._doubtful, self._doubtful_ns = (new if again else []), frame.captured_ns
-        if not again:
-            self._corner = (self._corner + 1) % len(CORNERS)
-        return [_seen(image, hand, hand.center) for hand in sure[:most]]
+            new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
+        return [_seen(image, hand, hand.center) for hand in new[:most]]
 
 
 def open_sight(segmentation: str, engine: str = "auto", threads: int | None = None) -> Sight:
@@ -237,49 +189,6 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
     network = load_segmenter(path)
     log.debug("segmentation: network (%s)", path.name if segmentation == "network" else path)
     return NetworkSight(open_segmenter(network, engine, threads), network.config)
-
-
-def _is_clear(hand: SegmentedHand) -> bool:
-    return hand.score > NEW_SCORE and hand.area > NEW_AREA
-
-
-def _new(
-    image: Segmented,
-    seen: Sequence[SegmentedHand],
-    rivals: Sequence[SegmentedHand],
-    masks: Sequence[NDArray[np.bool_]],
-) -> tuple[list[SegmentedHand], bool]:
-    """Of the hands in an image those that may be new, and whether there are some that are known by their masks.
-
-    rivals: all hands that are seen in the frame, of which a person has no two of one side.
-    """
-    known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
-    new = [hand for hand in seen if _is_clear(hand) and all(hand is not other for other in known)]
-    return [hand for hand in new if not any(_surpasses(other, hand) for other in rivals)], bool(known)
-
-
-def _is_near_one(hand: SegmentedHand, others: Sequence[SegmentedHand]) -> bool:
-    return any(_apart(hand, other) < AGAIN for other in others)
-
-
-def _is_coarse(image: Segmented) -> bool:
-    """Whether a window of the frame would show more than its whole."""
-    return image.grid.step > 1
-
-
-def _window(image: Segmented, cube: Cube) -> Window | None:
-    """The window to look closer at a cube; None where it does not fit, is outside the frame, or would show no more."""
-    k = image.frame.intrinsics
-    if not _is_coarse(image) or cube.center[2] <= 0:
-        return None
-    x, y = (float(value) for value in k.project(np.asarray(cube.center)))
-    if not (0 <= x < k.width and 0 <= y < k.height):
-        return None
-    window = window_about(k, (x, y), CLOSER)
-    rows, columns = cube.window(k)
-    inside = window.top <= rows.start and rows.stop <= window.top + window.height
-    inside &= window.left <= columns.start and columns.stop <= window.left + window.width
-    return window if inside else None
 
 
 def _seen(image: Segmented, hand: SegmentedHand, center: NDArray[np.floating]) -> Place:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tracker.errors import DataError
 from tracker.simulation.situations import Shot, Situation
-from tracker.tracking.coarse import Window, coarse_depth, coarse_grid, pick, window_about
+from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
 from trainer.interrupts import end_with_parent, interrupts_ignored
 
 SHOTS: Final = 6
@@ -25,14 +25,8 @@ RUN_SEEDS: Final = 10_000_000
 RUNS: Final = 80
 DEV_SEEDS: Final = range(850_000_000, 850_001_000)
 """Situations to judge on while training; the frozen test set has others still."""
-FINER: Final = 0.4
+FINER: Final = 0.2
 """Share of images that are rendered finer and thinned out as the live tracker does, instead of rendered coarse."""
-CLOSER: Final = 0.5
-"""Share of these of which only a window is seen, as when the tracker looks closer."""
-ZOOM: Final = (1.4, 2.4)
-"""How many times an image is as wide as a window of it."""
-ABOUT_A_HAND: Final = 0.7
-"""Share of windows that lie about a hand."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +40,9 @@ class Labelled:
     focal: float
 
 
-def labelled(shot: Shot, width: int, height: int, window: Window | None = None) -> Labelled:
-    """A shot, or a window of it, as the network sees it."""
-    grid = coarse_grid(shot.frame.intrinsics, width, height, window)
+def labelled(shot: Shot, width: int, height: int) -> Labelled:
+    """A shot as the network sees it."""
+    grid = coarse_grid(shot.frame.intrinsics, width, height)
     depth = coarse_depth(shot.frame, grid)
     labels = pick(shot.labels, grid)
     return Labelled(depth, labels.astype(np.uint8), grid.intrinsics.fx)
@@ -70,18 +64,6 @@ def shots(seed: int, count: int, finest: float, finer: float = FINER) -> list[Sh
     return taken
 
 
-def some_window(shot: Shot, rng: np.random.Generator) -> Window:
-    """A part of a shot, mostly with a hand somewhere in it."""
-    k, zoom = shot.frame.intrinsics, float(rng.uniform(*ZOOM))
-    size = np.array([k.width, k.height])
-    hands = [*(shot.frame.truth or ()), *shot.partial]
-    middle = rng.random(2) * size
-    if hands and rng.random() < ABOUT_A_HAND:
-        hand = hands[rng.integers(len(hands))]
-        middle = k.project(hand.joints.mean(axis=0)) + rng.uniform(-0.4, 0.4, 2) * size / zoom
-    return window_about(k, (float(middle[0]), float(middle[1])), zoom)
-
-
 class SituationSamples(Dataset[Any]):
     """Item i: the images of the i-th situation of a run, as tensors (n, H, W) depth, (n, H, W) labels, (n,) focal."""
 
@@ -91,12 +73,7 @@ class SituationSamples(Dataset[Any]):
         self.first, self.width, self.height = seed * RUN_SEEDS, width, height
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        seed = self.first + index
-        rng = np.random.default_rng([seed, 78])
-        found = []
-        for shot in shots(seed, SHOTS, self.width):
-            closer = shot.frame.intrinsics.width > self.width and rng.random() < CLOSER
-            found.append(labelled(shot, self.width, self.height, some_window(shot, rng) if closer else None))
+        found = [labelled(shot, self.width, self.height) for shot in shots(self.first + index, SHOTS, self.width)]
         return (
             torch.from_numpy(np.stack([one.depth for one in found])),
             torch.from_numpy(np.stack([one.labels for one in found])),
