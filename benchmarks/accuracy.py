@@ -92,6 +92,13 @@ def run(options: argparse.Namespace) -> int:
     methods = _methods(options)
     if options.write:
         check_region(options.write, options.set)
+    if options.output and not options.output.parent.is_dir():
+        raise DataError(f"{options.output} cannot be written: {options.output.parent} is no folder; create it first")
+    if options.pictures:
+        try:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"no pictures can be written to {options.pictures}: {error.strerror}") from error
     report: dict[str, Any] = {
         "set": options.set or options.camera,
         "machine": machine(),
@@ -103,7 +110,9 @@ def run(options: argparse.Namespace) -> int:
 
         measured = {method.name: still_figures(method) for method in methods}
         report["methods"] = {each.name: each.described(measured[each.name]["engine"]) for each in methods}
-        _tell(options, report, measured, still_tables(measured))
+        tables = still_tables(measured)
+        _tell(options, report, measured, tables)
+        _document(options, report, tables)
         return 0
     sources = _sources(options)
     results, whole = _gather(sources, methods, options)
@@ -116,36 +125,40 @@ def run(options: argparse.Namespace) -> int:
         "differs": [result.differs for result in results if result.differs],
     }
     measured, tables = _measure(options, methods, results, sources)
+    _tell(options, report, measured, tables)
     pictures = _draw(options, results, methods[0], sources, measured) if options.pictures else []
-    _tell(options, report, measured, tables, pictures)
+    _document(options, report, tables, pictures)
     return 0 if whole else STOPPED
 
 
-def _tell(
-    options: argparse.Namespace,
-    report: dict[str, Any],
-    measured: dict[str, Any],
-    tables: list[Table],
-    pictures: Sequence[Path] = (),
-) -> None:
-    """Print, and write what was asked for. Raises DataError."""
-    about = [report["machine"], "\n".join(f"- {name}: {what}" for name, what in report["methods"].items())]
-    differs = report["differs"]
-    print(*about, sep="\n")
-    if differs:
+def _about(report: dict[str, Any]) -> list[str]:
+    return [report["machine"], "\n".join(f"- {name}: {what}" for name, what in report["methods"].items())]
+
+
+def _tell(options: argparse.Namespace, report: dict[str, Any], measured: dict[str, Any], tables: list[Table]) -> None:
+    """Print, and keep the figures if that was asked for. Raises DataError."""
+    print(*_about(report), sep="\n")
+    if differs := report["differs"]:
         print(
             f"NOT THE FROZEN SET: {len(differs)} of {report['sequences']} sequences are others, such as: {differs[0]}"
         )
-    print("", show(tables, options.markdown), sep="\n")
+    print("", show(tables, options.markdown), sep="\n", flush=True)
     if options.output:
         _save(options.output, {**report, "figures": measured})
-    if options.write:
-        if differs or not report["complete"]:
-            raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
-        # Pictures of people are for those who have the recordings, so that no document shows them.
-        shown = pictures if options.set == "synthetic" else ()
-        links = [f"![{path.stem}]({os.path.relpath(path, options.write.parent)})" for path in shown]
-        replace_region(options.write, options.set, "\n\n".join([*about, show(tables, markdown=True), *links]))
+
+
+def _document(
+    options: argparse.Namespace, report: dict[str, Any], tables: list[Table], pictures: Sequence[Path] = ()
+) -> None:
+    """Write the tables into the document, if that was asked for. Raises DataError."""
+    if not options.write:
+        return
+    if report["differs"] or not report["complete"]:
+        raise DataError(f"{options.write} is not rewritten: these are not the figures of the whole, unchanged set")
+    # Pictures of people are for those who have the recordings, so that no document shows them.
+    shown = pictures if options.set == "synthetic" else ()
+    links = [f"![{path.stem}]({os.path.relpath(path, options.write.parent)})" for path in shown]
+    replace_region(options.write, options.set, "\n\n".join([*_about(report), show(tables, markdown=True), *links]))
 
 
 def _methods(options: argparse.Namespace) -> list[Method]:

@@ -289,6 +289,29 @@ def test_documents_that_cannot_be_rewritten_are_told_before_anything_is_measured
     assert "begin synthetic" in capsys.readouterr().err
 
 
+def test_places_where_nothing_can_be_written_are_told_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(accuracy, "follow", None)
+    (tmp_path / "file").touch()
+    for option, place in (("--output", tmp_path / "missing" / "a.json"), ("--pictures", tmp_path / "file")):
+        assert accuracy.main(["--set", "synthetic", option, str(place)]) == 1
+        assert "written" in capsys.readouterr().err
+
+
+def test_figures_outlive_pictures_that_fail(tmp_path, monkeypatch, capsys):
+    import accuracy_pictures
+
+    def fail(path, picture):
+        raise DataError("full")
+
+    monkeypatch.setattr(accuracy_pictures, "save", fail)
+    options = ["--set", "synthetic", "--sequences", "1", "--frames", "1", "--segmentation", "geometric"]
+    assert accuracy.main([*options, "--pictures", str(tmp_path), "--output", str(tmp_path / "all.json")]) == 1
+    told = capsys.readouterr()
+    assert "true hands found" in told.out
+    assert "full" in told.err
+    assert json.loads((tmp_path / "all.json").read_text())["figures"]
+
+
 def test_a_hand_that_is_not_followed_has_neither_jitter_nor_lag():
     class Blind:
         def reset(self):

@@ -64,6 +64,7 @@ def test_a_profile_is_written_and_read_again(tmp_path):
         ({"version": 1, "hand_length": 10**400}, "number of metres"),
         ({"version": 1, "bone_lengths": [0.1] * 20}, "names and metres"),
         ({"version": 1, "bone_lengths": {"thumb_cmc": 0.03}}, "lacks thumb_mcp"),
+        ({"version": 1, "bone_lengths": {"left": BONES}}, "one side only"),
         ({"version": 1, "bone_lengths": {**BONES, "elbow": 0.3}}, "elbow"),
         ({"version": 1, "bone_lengths": {**BONES, "index_pip": None}}, "index_pip"),
         ({"version": 1, "bone_lengths": {**BONES, "index_pip": 0.3}}, "index_pip"),

@@ -116,6 +116,8 @@ def _from_json(content: object) -> HandProfile:
             raise ProfileError('it needs "hand_length" or "bone_lengths", or both')
         mean = tuple(share * float(length) for share in PROPORTIONS)
         return HandProfile(mean, mean)
+    if isinstance(bones, dict) and len(bones) == 1 and set(bones) < {"left", "right"}:
+        raise ProfileError('"bone_lengths" has one side only: give the other, too, or the lengths without a side')
     if isinstance(bones, dict) and set(bones) == {"left", "right"}:
         profile = HandProfile(_bones(bones["left"]), _bones(bones["right"]))
     else:

@@ -122,7 +122,7 @@ def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, An
 def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
     """Tensors by name, and the description of their network, as JSON."""
     if not path.is_file():
-        raise WeightsError(f"no weights file {path}")
+        raise WeightsError(f"no weights file {path}: give a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
