@@ -118,10 +118,9 @@ def test_live_camera_keeps_its_pace_drops_old_frames_and_ends() -> None:
         second = camera.read()
         assert first is not None
         assert second is not None
-        # 15 frames on an idle machine; how many on a busy one is not what is asked here.
-        assert second.number >= 3
+        assert second.number >= 8
         assert camera.dropped == second.number - 1
-        assert 0 < time.time_ns() - second.captured_ns < 2_000_000_000
+        assert 0 < time.time_ns() - second.captured_ns < 500_000_000
         rest = list(camera)
         assert rest
         assert rest[-1].number <= 59
