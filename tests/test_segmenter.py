@@ -25,7 +25,7 @@ from tracker.network.weights import (
 )
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
 from tracker.tracking.segmentation import FOREARM, forearm, full_mask, hands_in, heading, segment
-from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, NetworkSight, open_sight
+from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, Known, NetworkSight, Place, open_sight
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
 SIZE = SegmenterConfig()
@@ -82,6 +82,11 @@ def expected(x: float, y: float, z: float, side: str = "right") -> Expected:
     ring = 0.04 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
     joints = np.concatenate([[[0, 0, 0]], ring]) + np.array([x, y, z])
     return Expected(Cube((x, y, z), side="right" if side == "right" else "left"), joints.astype(np.float32))
+
+
+def known(hand: Expected, place: Place) -> Known:
+    """A followed hand that was found where it was expected."""
+    return Known(hand.cube, hand.joints, place.mask)
 
 
 def test_there_is_a_score_for_each_pixel_and_class() -> None:
@@ -292,22 +297,40 @@ def test_a_search_finds_a_further_hand_once_it_was_seen_twice() -> None:
     sight = NetworkSight(picture.network, SIZE)
     for number in range(2):
         frame = picture.frame
-        known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
-        found = sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask])
+        place = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
+        found = sight.search(frame, 2, [known(expected(-0.15, 0, 0.6), place)])
         assert len(found) == number
     assert found[0].side_odds < 0
     assert found[0].center == pytest.approx((0.15, 0, 0.61), abs=0.02)
-    assert len(NetworkSight(picture.network, SIZE).search(frame, 2, [], [])) == 2
+    assert len(NetworkSight(picture.network, SIZE).search(frame, 2, [])) == 2
+
+
+def test_a_hand_that_touches_a_known_one_is_looked_for_beyond_its_joints() -> None:
+    both = Picture().disc(-0.05, 0, 0.6, 0.05, RIGHT).disc(0.06, 0, 0.6, 0.05, RIGHT)
+    one = Picture().disc(-0.05, 0, 0.6, 0.05, RIGHT)
+    for picture, number in ((both, 1), (one, 0)):
+        sight = NetworkSight(picture.network, SIZE)
+        for _ in range(2):
+            frame, hand = picture.frame, expected(-0.05, 0, 0.6)
+            (place,) = sight.follow(frame, [hand])
+            found = sight.search(frame, 2, [known(hand, place)])
+        assert len(found) == number
+        if found:
+            assert place.mask[240, 370]  # both were seen as one
+            assert found[0].center == pytest.approx((0.065, 0, 0.61), abs=0.015)
+            assert found[0].side_odds == 0
+            own = found[0].mask & (both.frame.points()[..., 0] < -0.02)
+            assert not own.any()
 
 
 def test_another_stream_has_a_past_of_its_own() -> None:
     picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(0.15, 0, 0.6, 0.05, LEFT)
     sight = NetworkSight(picture.network, SIZE)
-    sight.search(picture.frame, 2, [], [])
+    sight.search(picture.frame, 2, [])
     sight.reset()
     frame = picture.frame
-    known = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
-    assert sight.search(frame, 2, [Cube((-0.15, 0, 0.6))], [known.mask]) == []
+    place = sight.follow(frame, [expected(-0.15, 0, 0.6)])[0]
+    assert sight.search(frame, 2, [known(expected(-0.15, 0, 0.6), place)]) == []
 
 
 def test_a_tracker_that_is_reset_forgets_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +342,7 @@ def test_a_tracker_that_is_reset_forgets_what_was_seen(monkeypatch: pytest.Monke
 
 
 def test_an_image_that_is_all_surface_holds_no_hand(recwarn: pytest.WarningsRecorder) -> None:
-    assert GeometricSight().search(Picture().frame, 2, [], []) == []
+    assert GeometricSight().search(Picture().frame, 2, []) == []
     assert not recwarn.list
 
 
@@ -335,18 +358,18 @@ def test_geometry_is_asked_while_nothing_believable_is_seen(monkeypatch: pytest.
     assert len(hands_in(segment(doubtful.frame, doubtful.network, SIZE))) == 1
     sight = NetworkSight(doubtful.network, SIZE)
     for _ in range(BLIND_FRAMES + 1):
-        assert sight.search(doubtful.frame, 2, [], []) == []
+        assert sight.search(doubtful.frame, 2, []) == []
     assert len(asked) == 2
     # One that is followed is a hand.
     sight.reset()
-    known = sight.follow(doubtful.frame, [expected(0, 0, 0.6)])[0]
-    sight.search(doubtful.frame, 2, [Cube((0, 0, 0.6))], [known.mask])
+    place = sight.follow(doubtful.frame, [expected(0, 0, 0.6)])[0]
+    sight.search(doubtful.frame, 2, [known(expected(0, 0, 0.6), place)])
     assert len(asked) == 2
 
 
 def test_nobody_has_two_right_hands() -> None:
     picture = Picture().disc(-0.1, 0, 0.6, 0.05, RIGHT).disc(0.1, 0, 0.6, 0.03, RIGHT).disc(0.25, 0, 0.6, 0.03, LEFT)
-    found = NetworkSight(picture.network, SIZE).search(picture.frame, 3, [], [])
+    found = NetworkSight(picture.network, SIZE).search(picture.frame, 3, [])
     assert [round(float(place.center[0]), 1) for place in found] == [-0.1, pytest.approx(0.25, abs=0.06)]
 
 

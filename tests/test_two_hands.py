@@ -9,7 +9,7 @@ from crossing_samples import apart, crossing, frames, touching
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import Cube
-from tracker.tracking.association import continued, owners
+from tracker.tracking.association import OTHER_HAND, TOUCHING_HAND, by_other_hand, continued, owners
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles, without_doubtful
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.touching import divided
@@ -172,6 +172,19 @@ def test_lost_hands_are_paired_with_found_ones_all_together():
     # The side decides between two that are as near.
     lefty = track_at(3, 0.0, -6.0)
     assert continued([looked(None, 0.0, 0.1, 0.9)], [0.0], [first, lefty], FRAME_NS) == [lefty]
+
+
+def test_a_hand_is_mostly_of_the_other_side_than_one_that_is_known_and_more_so_if_they_touch():
+    right, unclear = track_at(1, 0.0, 6.0), track_at(2, 0.0, 1.0)
+    near, far = HAND + np.float32([0.08, 0, 0]), HAND + np.float32([0.3, 0, 0])
+    assert by_other_hand(None, near, [right], FRAME_NS) == -TOUCHING_HAND
+    assert by_other_hand(None, far, [right], FRAME_NS) == -OTHER_HAND
+    left = track_at(3, 0.3, -6.0)
+    assert by_other_hand(right, right.predicted_joints(FRAME_NS), [right, left], FRAME_NS) == OTHER_HAND
+    # A side that is not clear says nothing, nor do more than two hands.
+    assert by_other_hand(None, near, [unclear], FRAME_NS) == 0
+    assert by_other_hand(None, near, [right, left], FRAME_NS) == 0
+    assert by_other_hand(None, near, [], FRAME_NS) == 0
 
 
 def test_one_hand_under_two_masks_is_one_hand_and_hands_that_touch_are_two():

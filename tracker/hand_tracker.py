@@ -9,31 +9,31 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
-import numpy as np
-import torch
-
 from tracker.camera.frame import DepthFrame
 from tracker.engine import open_engine
 from tracker.errors import WeightsError
-from tracker.hand.cube import Cube, crop, cube_center
+from tracker.hand.cube import Cube, cube_center
 from tracker.hand.profile import HandProfile
 from tracker.hand.skeleton import SKELETON
-from tracker.hand.voxels import voxelise
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
-from tracker.tracking.association import continued, owners
-from tracker.tracking.hypotheses import FURTHER, Candidate, Estimate, Pair, pairs, without_doubles, without_doubtful
+from tracker.tracking.association import by_other_hand, continued, owners
+from tracker.tracking.hypotheses import (
+    FURTHER,
+    Candidate,
+    Estimate,
+    Pair,
+    better_of,
+    without_doubles,
+    without_doubtful,
+)
+from tracker.tracking.looking import Looker
 from tracker.tracking.one_euro import FilterConfig
-from tracker.tracking.sight import Expected, Place, open_sight
+from tracker.tracking.sight import Expected, Known, Place, open_sight
 from tracker.tracking.touching import divided
 from tracker.tracking.track import Track, seen
 
-FEWEST_POINTS: Final = 80
-"""A cube with fewer points than this holds nothing."""
-OTHER_HAND: Final = 1.0
-"""Log odds, per comparison, that a second hand is of the other side; less than what a clear view says."""
-CERTAIN_SIDE: Final = 0.9
 FAST: Final = 0.05
 """A hand that is further (metres) from where it was expected is searched for in the whole image, too."""
 NEAR: Final = 0.2
@@ -110,8 +110,7 @@ class Tracker:
         self._aim = Aim(self.edge, network.config.upright)
         self._sight = open_sight(self.config.segmentation, engine, threads)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
-        shape = (self.engine.max_batch, *(self.engine.size,) * 3)
-        self._grids = torch.zeros(shape, dtype=torch.uint8, device=self.engine.voxel_device)
+        self._looker = Looker(self.engine)
         self._next_id = 1
         self.reset()
 
@@ -157,7 +156,7 @@ class Tracker:
         missing = self.config.hands - len(sure)
         if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
             found = self._search(frame, missing, [estimate for _, estimate in sure], unsure)
-            chosen = without_doubles(_better_of(chosen, found), frame.captured_ns)
+            chosen = without_doubles(better_of(chosen, found), frame.captured_ns)
         self._frames += 1
         hands = self._settle(frame, self._believed(chosen))
         published = time.time_ns()
@@ -199,14 +198,16 @@ class Tracker:
             if voting[-1] or near:
                 cubes += [replace(cube, side=track.other_side) for cube in cubes]
             candidates += [Candidate(cube, place.mask, track, number) for cube in cubes]
-        looked = self._estimate(frame, candidates)
+        looked = self._looker(frame, candidates, self._timed)
         seen_sides = [places[pair.candidate.number].side_odds for pair in looked]
         chosen = []
         for pair, seen_side, followed in zip(looked, seen_sides, owners(looked, seen_sides, now)):
             stayed = followed is pair.candidate.track
             compared = pair.right_minus_left if voting[pair.candidate.number] else None
             if stayed and compared is not None:
-                followed.compared = compared + self._prior(followed)
+                followed.compared = compared + by_other_hand(
+                    followed, followed.predicted_joints(now), self._tracks, now
+                )
             if stayed and (compared is not None or seen_side):
                 # What was said when both sides were tried counts until they are tried again: else what is seen in
                 # each frame would outvote it by numbers alone.
@@ -228,13 +229,6 @@ class Tracker:
         patience = self.config.patience * (HIDDEN_PATIENCE if self._is_near_another(track, now) else 1)
         return track.unseen_seconds(now) <= patience
 
-    def _prior(self, track: Track) -> float:
-        """Log odds for a right hand from the other hand: two hands are mostly one person's left and right."""
-        others = [other for other in self._tracks if other is not track]
-        if len(others) != 1 or others[0].side_confidence < CERTAIN_SIDE:
-            return 0.0
-        return -OTHER_HAND if others[0].side == "right" else OTHER_HAND
-
     def _is_sure(self, frame: DepthFrame, track: Track, estimate: Estimate) -> bool:
         """Whether a followed hand needs no second look: the network believes in it, and it is where it should be.
 
@@ -251,9 +245,9 @@ class Tracker:
         """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
-        candidates = [estimate.candidate for estimate in known]
+        found = [Known(one.candidate.cube, one.joints, one.candidate.mask) for one in known]
         with self._timed("segment"):
-            places = self._sight.search(frame, most, [one.cube for one in candidates], [one.mask for one in candidates])
+            places = self._sight.search(frame, most, found)
         # The network has the last word on where a hand is, and how it is turned: look again, as it said.
         first = self._look(frame, places, [self._aim.new(place) for place in places])
         first = [pair for pair in first if pair.best.presence >= self.config.keep]
@@ -267,6 +261,8 @@ class Tracker:
         chosen: list[tuple[Track, Estimate]] = []
         for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
             side_vote = (pair.right_minus_left or 0.0) + seen_side
+            if lost is None:
+                side_vote += by_other_hand(None, pair.best.joints, self._tracks, frame.captured_ns)
             track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
             estimate = pair.of_side(track.side) or pair.best
             if lost is None:
@@ -284,27 +280,7 @@ class Tracker:
             for number, (place, several) in enumerate(zip(places, cubes))
             for cube in several
         ]
-        return self._estimate(frame, candidates)
-
-    def _estimate(self, frame: DepthFrame, candidates: Sequence[Candidate]) -> list[Pair]:
-        """Run the network on the candidates that hold enough points."""
-        with self._timed("voxelise"):
-            clouds = [(candidate, crop(frame, candidate.cube, candidate.mask)) for candidate in candidates]
-        clouds = [(candidate, cloud) for candidate, cloud in clouds if len(cloud) >= FEWEST_POINTS]
-        estimates = []
-        for start in range(0, len(clouds), self.engine.max_batch):
-            several = clouds[start : start + self.engine.max_batch]
-            with self._timed("voxelise"), _one_thread():
-                sample = torch.repeat_interleave(torch.tensor([len(cloud) for _, cloud in several]))
-                points = torch.from_numpy(np.concatenate([cloud for _, cloud in several]))
-                grids = self._grids[: len(several)]
-                voxelise(points.to(grids.device), sample.to(grids.device), len(several), self.engine.size, out=grids)
-            with self._timed("network"):
-                joints, presence = self.engine.run(grids)
-            for (candidate, _), values, present in zip(several, joints, presence):
-                metres = candidate.cube.to_camera(values[:, :3])
-                estimates.append(Estimate(candidate, metres, values[:, 3], float(present)))
-        return pairs(estimates)
+        return self._looker(frame, candidates, self._timed)
 
     def _believed(self, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
         """Without those that are too unsure to be further hands, which are forgotten."""
@@ -337,25 +313,3 @@ class Tracker:
             )
             for track, estimate in chosen
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread: waking others takes longer than a hand's voxels, and they get in the engine's way."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _better_of(
-    followed: Sequence[tuple[Track, Estimate]], found: Sequence[tuple[Track, Estimate]]
-) -> list[tuple[Track, Estimate]]:
-    """One estimate per track: the likelier of where it was followed to and where it was found."""
-    best = {track.id: (track, estimate) for track, estimate in followed}
-    for track, estimate in found:
-        if track.id not in best or estimate.odds > best[track.id][1].odds:
-            best[track.id] = (track, estimate)
-    return list(best.values())

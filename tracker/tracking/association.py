@@ -26,6 +26,13 @@ JUMP: Final = 0.25
 WANDER: Final = 0.4
 """Metres a second by which a lost hand may have gone further than that."""
 NEVER: Final = 1e6
+OTHER_HAND: Final = 1.0
+"""Log odds, per comparison, that a second hand is of the other side; less than what a clear view says."""
+TOUCHING_HAND: Final = 3.0
+"""The same of hands that touch, which spoil each other's looks,"""
+TOUCHING: Final = 0.12
+"""as those do whose middles are this near, in metres."""
+CERTAIN_SIDE: Final = 0.9
 
 
 def owners(places: Sequence[Pair], side_odds: Sequence[float], time_ns: int) -> list[Track]:
@@ -64,6 +71,19 @@ def continued(
         if cost[row, column] < NEVER:
             result[row] = lost[column]
     return result
+
+
+def by_other_hand(hand: Track | None, joints: NDArray[np.float32], tracks: Sequence[Track], time_ns: int) -> float:
+    """Log odds for a right hand by the other hand: two hands are mostly one person's left and right.
+
+    hand, joints: the one that is asked about, None if it is not followed yet, and where it is, (21, 3) metres, camera
+    frame. tracks: all that are followed; of more than two hands, nothing is known.
+    """
+    others = [other for other in tracks if other is not hand]
+    if len(others) != 1 or others[0].side_confidence < CERTAIN_SIDE:
+        return 0.0
+    odds = TOUCHING_HAND if others[0].distance(joints, time_ns) < TOUCHING else OTHER_HAND
+    return -odds if others[0].side == "right" else odds
 
 
 def _misfit(track: Track, place: Pair, side_odds: float, time_ns: int) -> float:

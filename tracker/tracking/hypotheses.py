@@ -102,6 +102,17 @@ def pairs(estimates: Sequence[Estimate]) -> list[Pair]:
     return [Pair(tuple(group)) for group in groups.values()]
 
 
+def better_of(
+    followed: Sequence[tuple[Track, Estimate]], found: Sequence[tuple[Track, Estimate]]
+) -> list[tuple[Track, Estimate]]:
+    """One estimate per track: the likelier of where it was followed to and where it was found."""
+    best = {track.id: (track, estimate) for track, estimate in followed}
+    for track, estimate in found:
+        if track.id not in best or estimate.odds > best[track.id][1].odds:
+            best[track.id] = (track, estimate)
+    return list(best.values())
+
+
 def without_doubles(chosen: Sequence[tuple[Track, Estimate]], time_ns: int) -> list[tuple[Track, Estimate]]:
     """Of two tracks on one hand, the one stays that expected a hand there and of that side; else the older."""
     kept: list[tuple[Track, Estimate]] = []

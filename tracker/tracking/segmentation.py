@@ -185,6 +185,16 @@ def part(image: Segmented, hand: SegmentedHand, chosen: NDArray[np.bool_]) -> Se
     return _hand(image, hand.pixels[chosen], hand.points[chosen])
 
 
+def largest_piece(image: Segmented, hand: SegmentedHand, chosen: NDArray[np.bool_]) -> SegmentedHand | None:
+    """Of some of a hand's pixels, (n,) bool, those that hang together and show most, as a hand of its own."""
+    numbers = np.nonzero(chosen)[0]
+    if len(numbers) < FEWEST:
+        return None
+    piece = _pieces(image.depth, hand.pixels[numbers], np.zeros(len(numbers), np.bool_))
+    largest = numbers[piece == np.bincount(piece).argmax()]
+    return _hand(image, hand.pixels[largest], hand.points[largest]) if len(largest) >= FEWEST else None
+
+
 def forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
     """The coarse pixels (n, 2) of the arm within `FOREARM` of a hand."""
     row, column = np.nonzero((image.probability[ARM] > 0.5) & (image.depth > 0))

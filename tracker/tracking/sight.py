@@ -17,6 +17,7 @@ from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment, open_segmenter
 from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
+from tracker.hand.skeleton import BONES
 from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
@@ -29,6 +30,7 @@ from tracker.tracking.segmentation import (
     full_mask,
     hands_in,
     heading,
+    largest_piece,
     part,
     segment,
 )
@@ -49,6 +51,10 @@ OVERLAP: Final = 0.5
 NEW_SCORE: Final = 0.65
 NEW_AREA: Final = 0.0012
 """What a hand needs at least that is not followed yet: of hands of held-out situations 95 % have both."""
+BEYOND: Final = 0.03
+"""Metres from the bones of a known hand from which on a surface is not its own."""
+LEFT_AREA: Final = 0.0025
+"""Square metres of such a surface that may be another hand, which touches the known one."""
 ONE_PERSON: Final = 0.35
 """Metres within which a second hand of the same side is not believed: nobody has two right hands."""
 CLEAR_ODDS: Final = 1.0
@@ -75,6 +81,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A hand that was found in the frame: the cube it is in, its joints (21, 3) metres, camera frame, and the mask of
+    its place, which may show another hand as well.
+    """
+
+    cube: Cube
+    joints: NDArray[np.float32]
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Expected:
     """A followed hand: the cube it should be in, and its joints (21, 3) metres, camera frame."""
 
@@ -94,12 +111,10 @@ class Sight(ABC):
         """Where hands that are followed are now, one place for each."""
 
     @abstractmethod
-    def search(
-        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
-    ) -> list[Place]:
+    def search(self, frame: DepthFrame, most: int, known: Sequence[Known]) -> list[Place]:
         """At most `most` other hands in the whole image, the surest first.
 
-        cubes, masks: where the hands that are known already are, and their pixels.
+        known: those that were found already.
         """
 
 
@@ -113,11 +128,11 @@ class GeometricSight(Sight):
         """See `Sight`."""
         return [_isolated(frame, hand) for hand in hands]
 
-    def search(
-        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
-    ) -> list[Place]:
+    def search(self, frame: DepthFrame, most: int, known: Sequence[Known]) -> list[Place]:
         """See `Sight`."""
-        return [Place(region.center, region.mask, 0.0) for region in find_hands(frame, most, cubes)]
+        return [
+            Place(region.center, region.mask, 0.0) for region in find_hands(frame, most, [hand.cube for hand in known])
+        ]
 
 
 class NetworkSight(Sight):
@@ -158,20 +173,19 @@ class NetworkSight(Sight):
             places.append(_seen(image, own, own.center if off else center))
         return places
 
-    def search(
-        self, frame: DepthFrame, most: int, cubes: Sequence[Cube], masks: Sequence[NDArray[np.bool_]]
-    ) -> list[Place]:
+    def search(self, frame: DepthFrame, most: int, known: Sequence[Known]) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
         clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
-        known = [hand for hand in seen if any(_covered(image, hand, mask) > OVERLAP for mask in masks)]
+        followed = [hand for hand in seen if any(_covered(image, hand, one.mask) > OVERLAP for one in known)]
         # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
-        self._blind = 0 if clear or known else self._blind + 1
+        self._blind = 0 if clear or followed else self._blind + 1
         if self._blind % BLIND_FRAMES == 1:
-            return GeometricSight().search(frame, most, cubes, masks)
-        new = [hand for hand in clear if all(hand is not other for other in known)]
+            return GeometricSight().search(frame, most, known)
+        new = [hand for hand in clear if all(hand is not other for other in followed)]
         new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
-        if cubes:
+        new += _left_over(image, followed, known)
+        if known:
             new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
         return [_seen(image, hand, hand.center) for hand in new[:most]]
 
@@ -217,6 +231,29 @@ def _covered(image: Segmented, hand: SegmentedHand, mask: NDArray[np.bool_]) -> 
     return float(mask[grid.rows[row - grid.top], grid.columns[column - grid.left]].mean())
 
 
+def _left_over(image: Segmented, seen: Sequence[SegmentedHand], known: Sequence[Known]) -> list[SegmentedHand]:
+    """Of seen hands that are known, what is too far from the joints of these to be theirs: hands that touch them."""
+    if not known:
+        return []
+    flesh = np.concatenate([_flesh(hand.joints) for hand in known])
+    rest = []
+    for hand in seen:
+        beyond = _distances(hand.points, flesh) > BEYOND**2
+        piece = largest_piece(image, hand, beyond)
+        if piece is not None and piece.area > LEFT_AREA and piece.score > NEW_SCORE:
+            # What is seen as one thing says nothing of two sides.
+            rest.append(replace(piece, side_odds=0.0))
+    return rest
+
+
+def _flesh(joints: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points (n, 3) all along the bones between joints (21, 3)."""
+    start, end = joints[[a for a, _ in BONES]], joints[[b for _, b in BONES]]
+    along = np.linspace(0, 1, 4, dtype=np.float32)[:, None, None]
+    points: NDArray[np.float32] = (start + along * (end - start)).reshape(-1, 3)
+    return points
+
+
 def _shared_out(
     image: Segmented, seen: Sequence[SegmentedHand], hands: Sequence[Expected]
 ) -> list[SegmentedHand | None]:
@@ -258,7 +295,7 @@ def _cost(expected: Expected, hand: SegmentedHand) -> float:
 
 
 def _distances(points: NDArray[np.float32], joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Metres from each point (n, 3) to the nearest of the joints."""
+    """Squared metres from each point (n, 3) to the nearest of the joints."""
     known = joints[np.isfinite(joints).all(axis=1)]
     if len(known) == 0:
         return np.full(len(points), np.inf, np.float32)
