@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from tracker import TrackerConfig, open_camera
 from tracker.errors import CameraError, DataError, TrackerError
+from tracker.hand.profile import read_profile
 from tracker.network.weights import find_weights
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -71,6 +72,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
     unusual = options.raw or options.hands != 2
     if options.set == "still" and (part or unusual):
         return "--set still always measures the same: leave --frames, --sequences, --raw and --hands out"
+    if options.set and options.profile:
+        return "--profile is of one person: the sets show others, use it with --camera"
     if options.write and not options.set:
         return "--write needs --set: only the tables of a set are kept in documents"
     if options.write and part:
@@ -115,20 +118,20 @@ def run(options: argparse.Namespace) -> int:
         _document(options, report, tables)
         return 0
     sources = _sources(options)
-    results, whole = _gather(sources, methods, options)
+    results, status = _gather(sources, methods, options)
     if not results:
-        return STOPPED
+        return status
     report |= {
         "methods": {each.name: each.described(results[0].engines[each.name]) for each in methods},
         "sequences": len(results),
-        "complete": whole and options.frames is None and options.sequences is None,
+        "complete": status == 0 and options.frames is None and options.sequences is None,
         "differs": [result.differs for result in results if result.differs],
     }
     measured, tables = _measure(options, methods, results, sources)
     _tell(options, report, measured, tables)
     pictures = _draw(options, results, methods[0], sources, measured) if options.pictures else []
     _document(options, report, tables, pictures)
-    return 0 if whole else STOPPED
+    return status
 
 
 def _about(report: dict[str, Any]) -> list[str]:
@@ -162,7 +165,8 @@ def _document(
 
 
 def _methods(options: argparse.Namespace) -> list[Method]:
-    """Every model with every segmentation. Raises WeightsError, DataError."""
+    """Every model with every segmentation. Raises WeightsError, ProfileError, DataError."""
+    profile = read_profile(options.profile) if options.profile else None
     methods: dict[str, Method] = {}
     for model, segmentation in product(options.model, options.segmentation):
         names = [find_weights(model).stem] if len(options.model) > 1 or len(options.segmentation) == 1 else []
@@ -170,7 +174,7 @@ def _methods(options: argparse.Namespace) -> list[Method]:
         name = " ".join(names)
         if name in methods:
             raise DataError(f"two methods would both be called {name!r}: rename one of the files")
-        methods[name] = Method(name, model, segmentation, options.engine, options.hands, options.raw)
+        methods[name] = Method(name, model, segmentation, options.engine, options.hands, options.raw, profile)
         if options.set == "real" and not options.raw:
             # Some of these recordings are single frames a second or more apart, where a filter has no say.
             methods[f"{name} unfiltered"] = replace(methods[name], name=f"{name} unfiltered", raw=True)
@@ -199,23 +203,29 @@ def _views(spec: str, places: Sequence[int] | None = None) -> Iterator[View]:
 
 def _gather(
     sources: Sequence[Source], methods: Sequence[Method], options: argparse.Namespace
-) -> tuple[list[Result], bool]:
-    """The results in the order of the sources, and whether all came: Ctrl-C leaves those that were done."""
+) -> tuple[list[Result], int]:
+    """The results in the order of the sources, and the exit status: Ctrl-C leaves those that were done, and a source
+    that cannot be read leaves the others.
+    """
     limit = options.frames or (None if options.set else DEFAULT_FRAMES)
     results: list[Result] = []
-    whole = True
+    status = 0
     running = follow(sources, methods, options.processes, limit)
     with tqdm(total=len(sources), unit="sequence", disable=len(sources) == 1) as bar:
         try:
             for result in running:
-                results.append(result)
                 bar.update()
+                if result.broken is None:
+                    results.append(result)
+                else:
+                    status = 1
+                    bar.write(f"error: {result.broken}", file=sys.stderr)
         except KeyboardInterrupt:
-            whole = False
+            status = STOPPED
             bar.write(f"stopped after {len(results)} of {len(sources)} sequences", file=sys.stderr)
         finally:
             running.close()
-    return sorted(results, key=lambda result: result.source), whole
+    return sorted(results, key=lambda result: result.source), status
 
 
 def _measure(
@@ -299,6 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--hands", type=int, default=2)
+    parser.add_argument("--profile", type=Path, metavar="FILE.json", help="hand size of the person before --camera")
     parser.add_argument("--raw", action="store_true", help="without the One Euro filter (for frames far apart in time)")
     parser.add_argument(
         "--processes", type=int, default=cores(), metavar="N", help="sequences at a time (default: cores)"

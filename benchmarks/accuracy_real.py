@@ -16,7 +16,7 @@ from accuracy_tally import Observation, tally
 from tracker.camera.frame import Side
 from tracker.camera.opening import open_recording
 from tracker.camera.recording import read_header
-from tracker.errors import DataError
+from tracker.errors import CameraError, DataError
 from tracker.stream.message import Hand
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -52,13 +52,18 @@ KNOWN = {
 
 
 def sources(folder: Path) -> list[Source]:
-    """The recording folders in a folder. Raises DataError, CameraError."""
+    """The recording folders in a folder. Raises DataError."""
     found = sorted(path.parent for path in folder.glob("*/camera.json"))
     if not found:
         raise DataError(f"{folder} has no recording folders: name a folder of recordings with --real")
-    return [
-        Source(path.name, path.name, read_header(path / "camera.json").name, partial(views, path)) for path in found
-    ]
+    return [Source(path.name, path.name, _camera(path), partial(views, path)) for path in found]
+
+
+def _camera(path: Path) -> str:
+    try:
+        return read_header(path / "camera.json").name
+    except CameraError:
+        return path.name  # what is wrong is told when its frames are read
 
 
 def views(path: Path, places: Sequence[int] | None = None) -> Iterator[View]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
-from tracker.errors import TrackerError
+from tracker.errors import CameraError, TrackerError
+from tracker.hand.profile import HandProfile
 from tracker.network.weights import find_weights
 from trainer.interrupts import end_with_parent, interrupts_ignored
 
@@ -37,7 +38,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way of tracking. name: in tables. raw: without the One Euro filter. The others as for `Tracker`."""
+    """A way of tracking. name: in tables. raw: without the One Euro filter. The others as for `Tracker` and its
+    `TrackerConfig`.
+    """
 
     name: str
     model: str = "auto"
@@ -45,16 +48,18 @@ class Method:
     engine: str = "auto"
     hands: int = 2
     raw: bool = False
+    profile: HandProfile | None = None
 
     def described(self, engine: str) -> str:
         """What a table's column stands for. engine: what it ran on."""
         parts = [f"model {find_weights(self.model).stem}", f"segmentation {Path(self.segmentation).stem}"]
         parts += [f"{self.hands} hand{'s' * (self.hands > 1)} at most"] if self.hands != 2 else []
+        parts += ["a person's own bones"] if self.profile else []
         return ", ".join([*parts, "unfiltered" if self.raw else "filtered", engine])
 
     def open(self, threads: int | None) -> Tracker:
         """Its tracker. Raises WeightsError, EngineError."""
-        config = TrackerConfig(hands=self.hands, segmentation=self.segmentation)
+        config = TrackerConfig(hands=self.hands, segmentation=self.segmentation, profile=self.profile)
         if self.raw:
             config = replace(config, filter=None)
         return Tracker(self.model, self.engine, config=config, threads=threads)
@@ -80,13 +85,15 @@ class Source:
 class Result:
     """What came of a source, by its place in the list.
 
-    observations: of each method. engines: of each method. differs: what was not as it should be.
+    observations: of each method, empty if it could not be read to its end. engines: of each method. differs: what was
+    not as it should be. broken: why it could not be read.
     """
 
     source: int
     observations: dict[str, list[Observation]]
     engines: dict[str, str]
     differs: str | None
+    broken: str | None = None
 
 
 def follow(
@@ -94,7 +101,8 @@ def follow(
 ) -> Generator[Result, None, None]:
     """Track every source with every method, in any order. limit: frames of a source, None: all.
 
-    Raises TrackerError. Closing the iterator ends the processes.
+    A source that cannot be read is a `broken` result. Raises other TrackerErrors. Closing the iterator ends the
+    processes.
     """
     if processes == 1 or len(sources) == 1:
         worker = _Worker(methods, None)
@@ -137,6 +145,12 @@ class _Worker:
 
     def follow(self, number: int, source: Source, limit: int | None) -> Result:
         """Track a source."""
+        try:
+            return self._follow(number, source, limit)
+        except CameraError as error:
+            return Result(number, {}, {}, None, broken=str(error))
+
+    def _follow(self, number: int, source: Source, limit: int | None) -> Result:
         observations: dict[str, list[Observation]] = {name: [] for name in self._trackers}
         differs: str | None = None
         for tracker in self._trackers.values():

@@ -22,7 +22,9 @@ from accuracy_figures import figures  # noqa: E402
 from accuracy_pictures import choose, judge  # noqa: E402
 from accuracy_tables import check_region, real_tables, replace_region, synthetic_tables  # noqa: E402
 from accuracy_tally import Observation, pair, tally  # noqa: E402
+from camera_samples import record  # noqa: E402
 
+from tracker.camera import open_camera  # noqa: E402
 from tracker.camera.frame import HandTruth  # noqa: E402
 from tracker.errors import DataError, TrackerError  # noqa: E402
 from tracker.simulation.situations import TEST_SEEDS  # noqa: E402
@@ -312,6 +314,41 @@ def test_figures_outlive_pictures_that_fail(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "all.json").read_text())["figures"]
 
 
+def test_a_recording_that_is_broken_does_not_end_the_others(tmp_path, capsys):
+    with open_camera("simulated") as camera:
+        frames = [camera.read() for _ in range(2)]
+    for name in ("a", "b", "c"):
+        record(tmp_path / "real" / name, frames)
+    (tmp_path / "real" / "a" / "depth" / "000001.png").write_bytes(b"no picture")
+    (tmp_path / "real" / "c" / "camera.json").write_text("{")
+    output = tmp_path / "all.json"
+    options = ["--set", "real", "--real", str(tmp_path / "real"), "--output", str(output)]
+    assert accuracy.main([*options, "--processes", "1", "--segmentation", "geometric"]) == 1
+    told = capsys.readouterr()
+    assert "b: hands found, of 4" in told.out
+    assert told.err.count("error: ") == 2
+    assert "000001.png is broken" in told.err
+    assert "cannot be read as JSON" in told.err
+    report = json.loads(output.read_text())
+    assert list(report["figures"]) == ["b"]
+    assert not report["complete"]
+
+
+def test_a_person_is_measured_with_their_own_bones(tmp_path, capsys):
+    profile = tmp_path / "profile.json"
+    profile.write_text('{"version": 1, "hand_length": 0.14}')
+    output = tmp_path / "all.json"
+    options = ["--camera", "simulated", "--frames", "3", "--segmentation", "geometric", "--output", str(output)]
+    errors = []
+    for more in ([], ["--profile", str(profile)]):
+        assert accuracy.main([*options, *more]) == 0
+        errors.append(json.loads(output.read_text())["figures"]["v2v-lite"]["mean_mm"])
+    assert "a person's own bones" in capsys.readouterr().out
+    assert errors[1] > errors[0] + 0.5  # the simulated hand is larger
+    profile.write_text("{}")
+    assert accuracy.main([*options, "--profile", str(profile)]) == 1
+
+
 def test_a_hand_that_is_not_followed_has_neither_jitter_nor_lag():
     class Blind:
         def reset(self):
@@ -356,6 +393,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
         ["--set", "synthetic", "--sequences", "2", "--write", "x.md"],
         ["--set", "still", "--frames", "45"],
         ["--write", "x.md"],
+        ["--set", "real", "--profile", "x.json"],
         ["--camera", "simulated", "--pictures", "x"],
         ["--set", "real", "--pictures", str(BENCHMARKS / "x")],
     ):

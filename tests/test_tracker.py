@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from camera_samples import record
 
 from tracker import Subscriber, Tracker, TrackerConfig, open_camera
 from tracker.camera.recorder import Recorder
@@ -265,3 +266,24 @@ def test_a_picture_of_the_tracking(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--segmentation", "nonsense"]) == 1
     assert "give network, geometric" in capsys.readouterr().err
+    assert main([*words, "--hands", "5"]) == 1
+    assert "at most 4" in capsys.readouterr().err
+    assert main([*words, "--profile", str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_what_was_tracked_before_a_broken_frame_is_drawn(tmp_path, capsys):
+    with open_camera("simulated") as camera:
+        folder = record(tmp_path / "walk", [camera.read() for _ in range(4)])
+    (folder / "depth" / "000002.png").write_bytes(b"no picture")
+    picture = tmp_path / "hands.png"
+    assert main(["draw", "--camera", str(folder), "--output", str(picture), "--segmentation", "geometric"]) == 1
+    assert cv2.imread(str(picture)).shape == (480, 2 * 640, 3)
+    told = capsys.readouterr()
+    assert "2 frames of walk" in told.out
+    assert "000002.png is broken" in told.err
+    (folder / "depth" / "000000.png").write_bytes(b"no picture")
+    picture.unlink()
+    assert main(["draw", "--camera", str(folder), "--output", str(picture)]) == 1
+    assert "000000.png is broken" in capsys.readouterr().err
+    assert not picture.exists()

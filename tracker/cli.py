@@ -11,11 +11,15 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracker.arguments import port, positive
 from tracker.errors import TrackerError
 from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from tracker.hand_tracker import TrackerConfig
 
 COMMANDS = (
     "run",
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What OpenCV warns of (a damaged image) is told by our own errors.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         if words[0] not in (*COMMANDS, "-h", "--help"):
             raise TrackerError(f"there is no command {words[0]!r}: choose one of {', '.join(COMMANDS)}")
@@ -67,10 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="track and publish, until Ctrl-C or the end of a recording (the default)")
     add_camera_argument(run)
-    run.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
     add_model_arguments(run)
-    run.add_argument("--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate")
-    add_segmentation_argument(run)
+    add_hands_arguments(run)
     run.add_argument("--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="publish on (default: %(default)s)")
     run.add_argument(
         "--skeleton",
@@ -113,11 +117,15 @@ def _parser() -> argparse.ArgumentParser:
     exporter.add_arguments(export)
     export.set_defaults(action=exporter.run)
 
-    draw = commands.add_parser("draw", help="draw the tracked skeletons over the frames of a recording, as a PNG")
+    draw = commands.add_parser(
+        "draw",
+        help="draw the tracked skeletons over the frames of a recording, as a PNG",
+        description="Draw the tracked skeletons over the frames of a recording, as a PNG. Near surfaces are bright, "
+        "hollow joints are inferred, and a grey frame shows the cube in which the network looked for a hand.",
+    )
     add_camera_argument(draw)
     add_model_arguments(draw)
-    add_segmentation_argument(draw)
-    draw.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    add_hands_arguments(draw)
     draw.add_argument("--frames", type=positive, default=12, metavar="N", help="frames to track (default: 12)")
     draw.add_argument("--every", type=positive, default=1, metavar="N", help="draw every N-th (default: each)")
     draw.add_argument("--columns", type=positive, default=4, metavar="N", help="pictures in a row (default: 4)")
@@ -164,14 +172,31 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda[:N] (default: auto)")
 
 
-def add_segmentation_argument(parser: argparse.ArgumentParser) -> None:
-    """`--segmentation`."""
+def add_hands_arguments(parser: argparse.ArgumentParser) -> None:
+    """How many hands, how large, and what finds them: see `tracker_config`."""
+    parser.add_argument("--hands", type=positive, default=2, metavar="N", help="how many hands at most (default: 2)")
+    parser.add_argument(
+        "--profile", metavar="FILE.json", help="the person's hand size (see docs), instead of an estimate"
+    )
     parser.add_argument(
         "--segmentation",
         default="network",
         help="what tells hands from the rest of the image: network | geometric | FILE.safetensors "
         "(default: %(default)s)",
     )
+
+
+def tracker_config(options: argparse.Namespace) -> TrackerConfig:
+    """What the options of `add_hands_arguments` ask for. Raises TrackerError, ProfileError."""
+    from tracker.hand.profile import read_profile
+    from tracker.hand_tracker import TrackerConfig
+
+    if options.hands > 4:
+        raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
+    if options.profile == "":
+        raise TrackerError("--profile is empty: give it a value, or leave it out")
+    profile = read_profile(Path(options.profile)) if options.profile is not None else None
+    return TrackerConfig(hands=options.hands, profile=profile, segmentation=options.segmentation)
 
 
 def add_verbosity_arguments(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +217,7 @@ def _set_up_logging(quiet: bool, verbose: bool) -> None:
 def _run(options: argparse.Namespace) -> int:
     from tracker.stream.curve import server_keys
 
-    for name in ("camera", "output", "record", "profile"):
+    for name in ("camera", "output", "record"):
         if getattr(options, name) == "":
             raise TrackerError(f"--{name} is empty: give it a value, or leave it out")
     # What is in /dev may be a file by way of the shell: /dev/stdout.
@@ -205,17 +230,13 @@ def _run(options: argparse.Namespace) -> int:
 
     from tracker.camera import open_camera, open_recorder
     from tracker.controls import Controls, RecordSwitch
-    from tracker.hand.profile import read_profile
-    from tracker.hand_tracker import Tracker, TrackerConfig
+    from tracker.hand_tracker import Tracker
     from tracker.loop import View, run
     from tracker.stream.output import JsonLines
     from tracker.stream.publisher import Publisher
     from tracker.stream.terminal import LiveLine, Summary, printable
 
-    if options.hands > 4:
-        raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")
-    profile = read_profile(Path(options.profile)) if options.profile is not None else None
-    config = TrackerConfig(hands=options.hands, profile=profile, segmentation=options.segmentation)
+    config = tracker_config(options)
     if options.view:  # before the camera is opened: loading it takes most of a second
         from tracker.view.page import load_viser
 
@@ -290,5 +311,5 @@ def _cameras(options: argparse.Namespace) -> int:
 def _draw(options: argparse.Namespace) -> int:
     from tracker.draw import draw_sheet
 
-    draw_sheet(options)
+    draw_sheet(options, tracker_config(options))
     return 0

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
-from tracker.errors import TrackerError
+from tracker.errors import CameraError, TrackerError
 from tracker.hand.cube import Cube
 from tracker.hand.skeleton import BONES
 from tracker.stream.message import HandsMessage
+
+if TYPE_CHECKING:
+    from tracker.hand_tracker import TrackerConfig
 
 FINGER_COLORS = ((80, 80, 255), (60, 200, 255), (90, 255, 90), (255, 190, 70), (255, 110, 220))
 """Blue, green, red of thumb to little finger."""
@@ -49,22 +53,29 @@ def draw_hands(
         cv2.putText(picture, text, (int(u) - 60, int(v) + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, 16)
 
 
-def draw_sheet(options: argparse.Namespace) -> None:
-    """`tracker draw`: track a source and write one picture of its frames side by side."""
+def draw_sheet(options: argparse.Namespace, config: TrackerConfig) -> None:
+    """`tracker draw`: track a source and write one picture of its frames side by side.
+
+    Of a source that breaks in between, those before are drawn first. Raises TrackerError.
+    """
     from tracker.camera import open_camera
-    from tracker.hand_tracker import Tracker, TrackerConfig
+    from tracker.hand_tracker import Tracker
 
     path = Path(options.output)
     if path.suffix.lower() != ".png":
         raise TrackerError(f"--output must end in .png, is {path}")
-    config = TrackerConfig(hands=options.hands, segmentation=options.segmentation)
+    broken: CameraError | None = None
     tiles: list[NDArray[np.uint8]] = []
     with (
         Tracker(options.model, options.engine, options.device, config) as tracker,
         open_camera(options.camera, realtime=False) as camera,
     ):
         for number in range(options.frames):
-            frame = camera.read()
+            try:
+                frame = camera.read()
+            except CameraError as error:
+                broken = error
+                break
             if frame is None:
                 break
             message = tracker.track(frame, camera.name)
@@ -73,7 +84,7 @@ def draw_sheet(options: argparse.Namespace) -> None:
                 draw_hands(picture, frame, message, tracker.cubes)
                 tiles.append(picture)
     if not tiles:
-        raise TrackerError(f"{options.camera} has no frames")
+        raise broken or TrackerError(f"{options.camera} has no frames")
     drawn = len(tiles)
     blank = np.zeros_like(tiles[0])
     columns = min(options.columns, len(tiles))
@@ -86,3 +97,5 @@ def draw_sheet(options: argparse.Namespace) -> None:
     if not written:
         raise TrackerError(f"{path} cannot be written: does its folder exist?")
     print(f"{path}: {drawn} frames of {camera.name}")
+    if broken:
+        raise broken

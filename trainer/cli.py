@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=room.run)
     options = parser.parse_args(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What OpenCV warns of (a damaged image) is told by our own errors.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         return int(options.run(options))
     except (TrackerError, ValueError) as error:

@@ -112,7 +112,10 @@ def _load(
         raise CameraError(f"{path} cannot be read: {error}") from error
     depth = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if depth is None:
-        raise CameraError(f"{path} is broken: it cannot be decoded as PNG")
+        raise CameraError(
+            f"{path} is broken: it cannot be decoded as PNG; "
+            "to do without it, remove it and its line in timestamps.txt and joints.jsonl, if they are there"
+        )
     if depth.dtype != np.uint16 or depth.ndim != 2:
         channels = 1 if depth.ndim == 2 else depth.shape[2]
         raise CameraError(
