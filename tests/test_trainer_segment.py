@@ -23,8 +23,9 @@ from tracker.simulation.situations import TEST_SEEDS, Shot
 from tracker.tracking.coarse import coarse_grid, pick
 from trainer.cli import main
 from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, SituationSamples, labelled, shots
-from trainer.fitting.segment import SegmentConfig, SegmentFit, loss
+from trainer.fitting.segment import SegmentConfig, SegmentFit
 from trainer.fitting.segment_augment import GROWTH, augment, swapped
+from trainer.fitting.segment_loss import SIZE_LIMITS, USUAL_PIXELS, hand_weight, loss
 from trainer.judging.segmentation import Tally, judge_geometry, judge_network, table
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
@@ -95,6 +96,27 @@ def test_the_loss_falls_with_right_answers_and_looks_at_readings_only() -> None:
     assert loss(right, labels, everywhere) < 0.05
     assert loss(wrong, labels, everywhere) > 1
     assert float(loss(wrong, labels, ~hands)) == pytest.approx(float(loss(right, labels, ~hands)), abs=1e-3)
+
+
+def test_pixels_of_small_hands_count_for_more() -> None:
+    target = torch.zeros(2, 60, 80, dtype=torch.int64)
+    target[0, :20, :20], target[0, 30:35, :20], target[0, 40:, 40:] = RIGHT, LEFT, ARM
+    target[1, 0, 0], target[1, :, 30:] = RIGHT, LEFT
+    seen = torch.ones(target.shape, dtype=torch.bool)
+    seen[0, 30:32, 10:] = False
+    weight = hand_weight(target, seen)
+    assert weight[0, 5, 5] == 1  # of the usual size
+    assert weight[0, 32, 5] == pytest.approx((USUAL_PIXELS / 80) ** 0.75)  # of 80 with a reading
+    assert weight[0, 30, 15] == weight[0, 50, 50] == weight[0, 25, 70] == 1
+    assert (weight[1, 0, 0], weight[1, 5, 40]) == (SIZE_LIMITS[1], pytest.approx(SIZE_LIMITS[0]))
+    # To miss the small hand costs more than as many pixels of the large one.
+    labels, logits = target.to(torch.uint8), 8 * torch.nn.functional.one_hot(target, 4).permute(0, 3, 1, 2).float()
+    losses = []
+    for rows, columns in ((slice(32, 35), slice(20)), (slice(3), slice(20))):
+        missed = logits.clone()
+        missed[0, :, rows, columns] = torch.tensor([8.0, 0, 0, 0])[:, None, None]
+        losses.append(float(loss(missed[:1], labels[:1], seen[:1])))
+    assert losses[0] > 1.5 * losses[1]
 
 
 def test_a_tally_counts_hands_sides_and_what_is_none() -> None:
@@ -268,6 +290,16 @@ def appears(path: Path, running: subprocess.Popen[str]) -> bool:
         time.sleep(0.05)
     time.sleep(0.5)
     return path.exists()
+
+
+def test_weights_that_are_not_there_are_told_with_what_may_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", str(tmp_path / "new"), "--init", "v2v-lite"]) == 1
+    assert "no weights file v2v-lite for --init: give one of a segmentation network, or `shipped`" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_has_its_folder_for_itself_and_an_interrupt_stops_it(

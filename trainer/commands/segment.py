@@ -91,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
         bf16=computes_bf16(device) if options.precision == "auto" else options.precision == "bf16",
     )
     init = shipped_segmenter() if options.init == Path("shipped") else options.init
+    if init is not None and not init.is_file():
+        raise DataError(f"no weights file {init} for --init: give one of a segmentation network, or `shipped`")
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}
     network = network_of_run(output) if options.resume else SegmenterConfig()
     width, height = size = options.size or (network.width, network.height)

@@ -15,23 +15,21 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tracker.engine.segmenting import open_segmenter
 from tracker.errors import DataError
-from tracker.network.segmenter import LEFT, RIGHT, Segmenter, SegmenterConfig
+from tracker.network.segmenter import Segmenter, SegmenterConfig
 from tracker.network.weights import load_segmenter, save_segmenter
 from trainer.data.segmentation import DEV_SEEDS, SHOTS, SituationSamples, shots, stream
 from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.segment_augment import augment
+from trainer.fitting.segment_loss import loss
 from trainer.fitting.state import average_into
 from trainer.interrupts import interrupts_noted
 from trainer.judging.segmentation import Scores, judge_network
 from trainer.showing.event_log import EventLog
 from trainer.showing.progress import Progress
 
-CLASS_WEIGHTS: Final = (0.6, 2.0, 2.0, 1.2)
-"""Of else, right, left and arm in the loss: hands are small."""
 LOG_STEPS: Final = 50
 SETTLED: Final = ("seed", "batch_size", "reuse")
 """What a run keeps when it is resumed."""
@@ -290,8 +288,8 @@ class SegmentFit:
         log.write({"event": "dev", **self._when(), **_flat(scores)})
         tell(
             f"step {self.state.step}: IoU right {scores.iou['right']:.3f}, left {scores.iou['left']:.3f}, "
-            f"arm {scores.iou['arm']:.3f}; hands found {scores.recall:.1%}, of the right side "
-            f"{scores.side_of_hands:.1%}, false {scores.false_regions:.2f} an image"
+            f"arm {scores.iou['arm']:.3f}; hands found {_share(scores.recall)}, of the right side "
+            f"{_share(scores.side_of_hands)}, false {scores.false_regions:.2f} an image"
         )
         return scores
 
@@ -314,21 +312,8 @@ def _told_by_card(card: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {"command": None, "commit": None, "init": None}
 
 
-def loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
-    """Weighted cross entropy over pixels with a reading, and one minus the Dice coefficient of each side's hand.
-
-    logits: (B, 4, H, W) float32. labels: (B, H, W) uint8. seen: (B, H, W) bool. The Dice term (Milletari et al.,
-    "V-Net", 3DV 2016) is over the whole batch, so that images without a hand count for the pixels given wrongly.
-    """
-    target = labels.long()
-    weight = torch.tensor(CLASS_WEIGHTS, device=logits.device)[target] * seen
-    entropy = functional.cross_entropy(logits, target, reduction="none")
-    share = logits.softmax(dim=1)
-    dice = torch.zeros((), device=logits.device)
-    for side in (RIGHT, LEFT):
-        given, true = share[:, side] * seen, ((target == side) & seen).float()
-        dice = dice + 1 - (2 * (given * true).sum() + 1) / (given.sum() + true.sum() + 1)
-    return (entropy * weight).sum() / weight.sum().clamp(min=1) + 0.25 * dice
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def _flat(scores: Scores) -> dict[str, float]:
