@@ -101,6 +101,15 @@ def load_segmenter(path: Path) -> Segmenter:
     return network.eval()
 
 
+def is_segmenter(path: Path) -> bool:
+    """Whether a file says that it holds a segmentation network. What cannot be read does not: loading tells why."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == SEGMENTER_FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, Any], card: dict[str, Any]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)

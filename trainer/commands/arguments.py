@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracker.errors import DataError
 
@@ -94,3 +95,13 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
+
+
+def card_of(weights: Path) -> dict[str, Any]:
+    """What is known of weights, without their network's description, which is written anew. Raises DataError."""
+    path = weights.with_suffix(".json")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"the card {path} cannot be read ({error}): mend it, or move it away") from error
+    return {key: value for key, value in card.items() if key != "config"} if isinstance(card, dict) else {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trainer.commands.arguments import command_line, commit, positive
+from trainer.commands.arguments import card_of, command_line, commit, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         raise DataError("--sequences must be at least 2: one half is fitted, the other judged")
     path = find_weights(options.weights)
     network = load_weights(path)
-    card = _card(path.with_suffix(".json"))
+    card = card_of(path)
     target = options.output or path
     if target.suffix != ".safetensors" or not os.access(target.parent, os.W_OK):
         raise DataError(f"{target} cannot be written: give a file *.safetensors in a folder that can")
@@ -85,17 +84,6 @@ def run(options: argparse.Namespace) -> int:
     save_weights(target, better, card)
     print(f"calibration error of published joints {before:.3f} -> {after:.3f} (held out); written to {target}")
     return 0
-
-
-def _card(path: Path) -> dict[str, Any]:
-    """What is known of the weights, without their network's description, which is written anew."""
-    from tracker.errors import DataError
-
-    try:
-        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"the card {path} cannot be read ({error}): mend it, or move it away") from error
-    return {key: value for key, value in card.items() if key != "config"} if isinstance(card, dict) else {}
 
 
 def _tracked(tracker: Tracker, seed: int, frames: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
