@@ -1,9 +1,10 @@
 """How well and how fast hands are told from the rest of the image: the segmentation network and the geometric finder.
 
-    python benchmarks/segmenter.py [--weights FILE] [--images 100] [--threads N]
+    python benchmarks/segmenter.py [--weights FILE ...] [--images 100] [--threads N]
 
-Held-out situations, one image of each at up to 640 x 480 pixels, the same for both methods. Both times are of the same
-run, so that their ratio says something on a busy machine, too.
+Held-out situations, one image of each at up to 640 x 480 pixels, the same for all methods: figures of pixels and hands;
+hands found and false regions by the score from which a region is taken for a hand; and times, of the first weights and
+of the finder in the same run, so that their ratio says something on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
 from tracker.tracking.segmentation import forearm, full_mask, hands_in, segment
 from trainer.data.segmentation import DEV_SEEDS, shots
-from trainer.judging.segmentation import judge_geometry, judge_network, table
+from trainer.judging.segmentation import judge_geometry, judge_network, judge_scores, table
+
+SCORES = (0.5, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=shipped_segmenter(), help="(default: the shipped ones)")
+    parser.add_argument(
+        "--weights", type=Path, nargs="+", default=[shipped_segmenter()], help="one or several (default: those shipped)"
+    )
     parser.add_argument("--images", type=int, default=100, help="situations (default: 100)")
     parser.add_argument("--threads", type=int, help="of OpenVINO (default: its own choice)")
     options = parser.parse_args()
@@ -38,14 +43,23 @@ def main() -> int:
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads must be at least 1, is {options.threads}")
     try:
-        network = load_segmenter(options.weights)
-        run = open_segmenter(network, threads=options.threads)
+        networks = [load_segmenter(path) for path in options.weights]
+        engines = [open_segmenter(one, threads=options.threads) for one in networks]
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    network, run = networks[0], engines[0]
     taken = [shots(seed, 1, 640, 0.0)[0] for seed in DEV_SEEDS[-options.images :]]
-    print(f"{options.weights.stem}, {len(taken)} images of held-out situations, on {machine()}\n")
-    print(table({"network": judge_network(taken, run, network.config), "geometric": judge_geometry(taken)}))
+    print(f"{len(taken)} images of held-out situations, on {machine()}\n")
+    for number, path in enumerate(options.weights, start=1):
+        print(f"{number}: {path.name if path == shipped_segmenter() else path}")
+    several = list(enumerate(zip(engines, networks), start=1))
+    judged = {f"network {number}": judge_network(taken, engine, one.config) for number, (engine, one) in several}
+    print("", table({**judged, "geometric": judge_geometry(taken)}), sep="\n")
+    print(f"\nfound, false/image by score {''.join(f'{score:>14.2f}' for score in SCORES)}")
+    for number, (engine, one) in several:
+        curve = judge_scores(taken, engine, one.config, SCORES).values()
+        print(f"network {number:<20}" + "".join(f"{each.recall:>8.3f} {each.false_regions:.3f}" for each in curve))
 
     def whole(frame: DepthFrame) -> None:
         image = segment(frame, run, network.config)

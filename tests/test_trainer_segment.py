@@ -26,7 +26,7 @@ from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, Situati
 from trainer.fitting.segment import SegmentConfig, SegmentFit
 from trainer.fitting.segment_augment import GROWTH, augment, swapped
 from trainer.fitting.segment_loss import SIZE_LIMITS, USUAL_PIXELS, hand_weight, loss
-from trainer.judging.segmentation import Tally, judge_geometry, judge_network, table
+from trainer.judging.segmentation import Tally, judge_geometry, judge_network, judge_scores, table
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
 SHORT = SegmentConfig(minutes=0.003, batch_size=4, pool=24, workers=0, dev_situations=1, learning_rate=0.01, bf16=False)
@@ -152,6 +152,19 @@ def test_a_perfect_network_and_the_geometric_finder_share_a_table() -> None:
     text = table({"network": scores, "geometric": judge_geometry(found)})
     assert len(text.splitlines()) == 3
     assert text.splitlines()[2].split()[3:] == ["-"] * 6
+
+
+def test_hands_are_counted_by_the_score_that_they_must_have() -> None:
+    found = [shots(seed, 1, 320, 0.0)[0] for seed in DEV_SEEDS[:3]]
+    answers = iter([pick(shot.labels, coarse_grid(shot.frame.intrinsics, 192, 144)) for shot in found])
+
+    def fairly_sure(depth: np.ndarray, focal: float) -> np.ndarray:
+        return (0.8 * np.eye(4, dtype=np.float32) + 0.05)[:, next(answers)]
+
+    scores = judge_scores(found, fairly_sure, SegmenterConfig(), (0.5, 0.85, 0.95))
+    assert list(scores) == [0.5, 0.85, 0.95]
+    assert scores[0.5].recall == scores[0.85].recall > 0.5  # of its pixels it is sure by 0.9
+    assert (scores[0.95].recall, scores[0.95].false_regions) == (0, 0)
 
 
 def test_a_run_is_stopped_and_goes_on(tmp_path: Path) -> None:

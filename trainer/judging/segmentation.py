@@ -14,6 +14,7 @@ from tracker.network.segmenter import CLASSES, LEFT, RIGHT, SegmenterConfig
 from tracker.tracking.coarse import pick
 from tracker.tracking.finder import find_hands
 from tracker.tracking.segmentation import hands_in, segment
+from tracker.tracking.sight import NEW_AREA
 
 if TYPE_CHECKING:
     from tracker.camera.frame import HandTruth
@@ -108,6 +109,18 @@ def judge_network(shots: Iterable[Shot], network: Segment, config: SegmenterConf
         tally.confusion += np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
         tally.take(shot, [(hand.center, hand.side_odds) for hand in hands_in(image)])
     return tally.scores()
+
+
+def judge_scores(
+    shots: Iterable[Shot], network: Segment, config: SegmenterConfig, scores: Sequence[float]
+) -> dict[float, Scores]:
+    """Figures of hands by the score that a region must have to be taken for a new one; no figures of pixels."""
+    tallies = {score: Tally() for score in scores}
+    for shot in shots:
+        seen = [hand for hand in hands_in(segment(shot.frame, network, config)) if hand.area > NEW_AREA]
+        for score, tally in tallies.items():
+            tally.take(shot, [(hand.center, hand.side_odds) for hand in seen if hand.score > score])
+    return {score: tally.scores() for score, tally in tallies.items()}
 
 
 def judge_geometry(shots: Iterable[Shot], limit: int = 2) -> Scores:
