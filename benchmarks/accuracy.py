@@ -25,6 +25,7 @@ from typing import Any
 
 import accuracy_real
 import accuracy_set
+import cv2
 from accuracy_figures import figures
 from accuracy_run import Method, Result, Source, View, cores, follow
 from accuracy_tables import Table, check_region, real_tables, replace_region, show, synthetic_tables
@@ -47,6 +48,9 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
+    # What OpenCV warns of (a damaged image) is told by our own errors; here, and in other processes.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     if complaint := _complaint(options):
         parser.error(complaint)
     try:
@@ -95,8 +99,8 @@ def run(options: argparse.Namespace) -> int:
     methods = _methods(options)
     if options.write:
         check_region(options.write, options.set)
-    if options.output and not options.output.parent.is_dir():
-        raise DataError(f"{options.output} cannot be written: {options.output.parent} is no folder; create it first")
+    if options.output and (options.output.is_dir() or not options.output.parent.is_dir()):
+        raise DataError(f"{options.output} cannot be written: give a file in a folder that is there")
     if options.pictures:
         try:
             options.pictures.mkdir(parents=True, exist_ok=True)
@@ -196,7 +200,10 @@ def _views(spec: str, places: Sequence[int] | None = None) -> Iterator[View]:
     with open_camera(spec, realtime=False) as camera:
         for number, frame in enumerate(camera):
             if frame.truth is None:
-                raise CameraError(f"{spec} does not know where its hands are (joints.jsonl is missing)")
+                raise CameraError(
+                    f"{spec} does not know where the hands of frame {frame.number} are: "
+                    "its joints.jsonl is missing, or has no line of that frame"
+                )
             if places is None or number in places:
                 yield View(frame)
 

@@ -93,11 +93,12 @@ def real_figures(name: str, observations: Sequence[Observation]) -> dict[str, An
         result["false_hands"] = result["published"] - result["found"]
         if known.side is not None:
             result["found_side"] = sum(any(hand.side == known.side for hand in hands) for hands in there)
-    if any(seen.truth for seen in observations):
-        result["labelled"] = figures(tally(observations))
+    labelled = [seen for seen in observations if seen.labelled]
+    if any(seen.truth for seen in labelled):
+        result["labelled"] = figures(tally(labelled))
         result["found"] = result["labelled"]["found"]
         result["false_hands"] = result["labelled"]["false_hands"]
         if known.suspect:
-            trusted = [seen for seen in observations if seen.number not in known.suspect]
+            trusted = [seen for seen in labelled if seen.number not in known.suspect]
             result["trusted"] = figures(tally(trusted))
     return result

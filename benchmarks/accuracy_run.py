@@ -168,6 +168,7 @@ class _Worker:
                     number=frame.number,
                     place=count,
                     truth=frame.truth or (),
+                    labelled=frame.truth is not None,
                     hidden=view.hidden,
                     partial=view.partial,
                     hands=message.hands,

@@ -24,7 +24,7 @@ from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.camera.opening import open_recording
 from tracker.camera.recording_header import RecordingHeader
 from tracker.camera.recording_writer import RecordingFolderWriter
-from tracker.errors import DataError
+from tracker.errors import CameraError, DataError
 
 FROZEN = Path(__file__).with_name("accuracy_set.json")
 SEQUENCES = 40
@@ -211,12 +211,24 @@ def _keep(sequence: FrozenSequence, folder: Path) -> None:
 
 
 def _kept(folder: Path) -> Iterator[View]:
+    """The frames of a sequence that was kept. Raises CameraError."""
+    damaged = CameraError(f"{folder} is no part of a cache: remove it, or give another --cache")
     try:
         beside = json.loads((folder / BESIDE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is no part of a cache: remove it, or give another --cache") from error
+        known = [
+            (
+                tuple(np.array(each, bool) for each in extra["hidden"]),
+                tuple(HandTruth(np.array(one["joints"], np.float32), one["side"]) for one in extra["partial"]),
+            )
+            for extra in beside
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise damaged from error
     with open_recording(folder) as camera:
-        for frame, extra in zip(camera, beside, strict=True):
-            hidden = tuple(np.array(each, bool) for each in extra["hidden"])
-            partial_hands = (HandTruth(np.array(hand["joints"], np.float32), hand["side"]) for hand in extra["partial"])
-            yield View(frame, hidden, tuple(partial_hands))
+        count = 0
+        for count, frame in enumerate(camera, start=1):
+            if count > len(known):
+                raise damaged
+            yield View(frame, *known[count - 1])
+        if count != len(known) or not count:
+            raise damaged

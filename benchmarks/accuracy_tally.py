@@ -28,6 +28,7 @@ class Observation:
     truth: the hands that are there. hidden: of each of them the joints (21,) that cannot be seen; None if not known.
     partial: hands of which too little is seen to ask for them; a published hand that is one of them is not false.
     hands: as published. segment_ms: time spent on finding them.
+    labelled: False where nobody knows what hands are there.
     """
 
     sequence: str
@@ -40,6 +41,7 @@ class Observation:
     partial: tuple[HandTruth, ...]
     hands: tuple[Hand, ...]
     segment_ms: float
+    labelled: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

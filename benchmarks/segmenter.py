@@ -24,6 +24,7 @@ from tracker.errors import TrackerError
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
 from tracker.tracking.segmentation import forearm, full_mask, hands_in, segment
+from tracker.tracking.sight import NEW_AREA
 from trainer.data.segmentation import DEV_SEEDS, shots
 from trainer.judging.segmentation import judge_geometry, judge_network, judge_scores, table
 
@@ -56,7 +57,8 @@ def main() -> int:
     several = list(enumerate(zip(engines, networks), start=1))
     judged = {f"network {number}": judge_network(taken, engine, one.config) for number, (engine, one) in several}
     print("", table({**judged, "geometric": judge_geometry(taken)}), sep="\n")
-    print(f"\nfound, false/image by score {''.join(f'{score:>14.2f}' for score in SCORES)}")
+    print(f"\nof regions larger than {NEW_AREA * 1e4:.0f} cm2, by score")
+    print(f"found, false/image           {''.join(f'{score:>14.2f}' for score in SCORES)}")
     for number, (engine, one) in several:
         curve = judge_scores(taken, engine, one.config, SCORES).values()
         print(f"network {number:<20}" + "".join(f"{each.recall:>8.3f} {each.false_regions:.3f}" for each in curve))
@@ -78,7 +80,7 @@ def main() -> int:
             step(shot.frame)
             ms[name].append(1e3 * (time.perf_counter() - start))
     finder = np.median(ms["geometric"])
-    print("\nms a frame             median    least   share of the geometric finder's")
+    print("\nms a frame (network 1) median    least   share of the geometric finder's")
     for name, values in ms.items():
         print(f"{name:<22} {np.median(values):>6.2f}  {min(values):>7.2f}   {np.median(values) / finder:.2f}")
     return 0

@@ -334,6 +334,31 @@ def test_a_recording_that_is_broken_does_not_end_the_others(tmp_path, capsys):
     assert not report["complete"]
 
 
+def test_frames_without_labels_are_not_frames_without_hands():
+    right = hand(0.0)
+    frames = [seen([right], [truth()], 0), seen([right], [], 1, labelled=False)]
+    found = accuracy_real.real_figures("other", frames)
+    assert (found["published"], found["found"], found["false_hands"]) == (2, 1, 0)
+    assert "found" not in accuracy_real.real_figures("other", frames[1:])
+
+
+def test_a_damaged_cache_costs_only_its_sequence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(accuracy_set, "FRAMES", 2)
+    sequences = accuracy_set.frozen()[6:8]
+    monkeypatch.setattr(accuracy_set, "frozen", lambda: [replace(each, prints=()) for each in sequences])
+    options = ["--set", "synthetic", "--segmentation", "geometric", "--cache", str(tmp_path), "--processes", "1"]
+    assert accuracy.main(options) == 0
+    beside = tmp_path / sequences[0].name / accuracy_set.BESIDE
+    whole = json.loads(beside.read_text())
+    for damaged in (whole[:1], [*whole, whole[0]], [{"hidden": 3}, {}], {}, []):
+        beside.write_text(json.dumps(damaged))
+        capsys.readouterr()
+        assert accuracy.main(options) == 1
+        told = capsys.readouterr()
+        assert "is no part of a cache: remove it" in told.err
+        assert "**2 frames" in told.out or "2 frames" in told.out
+
+
 def test_a_person_is_measured_with_their_own_bones(tmp_path, capsys):
     profile = tmp_path / "profile.json"
     profile.write_text('{"version": 1, "hand_length": 0.14}')

@@ -37,6 +37,11 @@ def test_the_mean_of_hand_networks_is_that_of_their_tensors(tmp_path, capsys):
     card = json.loads(out.with_suffix(".json").read_text())
     assert [part["command"] for part in card["mean_of"]] == ["run 1", "run 2", "run 3"]
     assert "results" not in card["mean_of"][0]
+    # A mean of it still tells of its parts.
+    again = tmp_path / "again.safetensors"
+    assert main(["average", str(out), str(files[0]), str(again)]) == 0
+    parts = json.loads(again.with_suffix(".json").read_text())["mean_of"]
+    assert [part["command"] for part in parts[0]["mean_of"]] == ["run 1", "run 2", "run 3"]
 
 
 def test_the_mean_of_segmentation_networks_can_be_used(tmp_path):
@@ -56,16 +61,19 @@ def test_the_mean_of_segmentation_networks_can_be_used(tmp_path):
 def test_what_has_no_mean_is_refused(tmp_path, capsys):
     first = hand_weights(tmp_path / "1.safetensors", 1)
     wide = hand_weights(tmp_path / "2.safetensors", 2, V2VConfig(input_size=16, width=8, blocks=1))
+    (tmp_path / "taken.json").write_text("{}")
     segmenter = tmp_path / "3.safetensors"
     save_segmenter(segmenter, Segmenter(TINY), {})
     for words, told in (
-        ([first, wide, "x.safetensors"], "different networks"),
-        ([first, segmenter, "x.safetensors"], "another network"),
-        ([segmenter, first, "x.safetensors"], "another network"),
+        ([first, wide, "x.safetensors"], "different networks (width 8 and 4)"),
+        ([first, segmenter, "x.safetensors"], "where those of a network that finds joints are wanted"),
+        ([segmenter, first, "x.safetensors"], "weights of a network that finds joints, where"),
         ([first, "none", "x.safetensors"], "no weights file 'none'"),
         ([first, "x.safetensors"], "two WEIGHTS or more"),
         ([first, first, "x.pt"], "must end in .safetensors"),
         ([first, first, segmenter], "not overwritten"),
+        ([first, first, tmp_path / "taken.safetensors"], "taken.json is there already"),
+        ([first, first, segmenter / "y.safetensors"], "could not be written"),
     ):
         words = [str(tmp_path / word) if str(word).startswith("x.") else str(word) for word in words]
         assert main(["average", *words]) == 1

@@ -266,6 +266,8 @@ def test_a_picture_of_the_tracking(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--segmentation", "nonsense"]) == 1
     assert "give network, geometric" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "none" / "a.png")]) == 1
+    assert "give a file in a folder that is there" in capsys.readouterr().err
     assert main([*words, "--hands", "5"]) == 1
     assert "at most 4" in capsys.readouterr().err
     assert main([*words, "--profile", str(tmp_path / "none.json")]) == 1

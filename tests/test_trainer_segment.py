@@ -25,7 +25,7 @@ from trainer.cli import main
 from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, SituationSamples, labelled, shots
 from trainer.fitting.segment import SegmentConfig, SegmentFit
 from trainer.fitting.segment_augment import GROWTH, augment, swapped
-from trainer.fitting.segment_loss import SIZE_LIMITS, USUAL_PIXELS, hand_weight, loss
+from trainer.fitting.segment_loss import SIZE_LIMITS, hand_weight, loss
 from trainer.judging.segmentation import Tally, judge_geometry, judge_network, judge_scores, table
 
 TINY = SegmenterConfig(width=32, height=24, channels=(4, 8), deep=1)
@@ -99,14 +99,14 @@ def test_the_loss_falls_with_right_answers_and_looks_at_readings_only() -> None:
 
 
 def test_pixels_of_small_hands_count_for_more() -> None:
-    target = torch.zeros(2, 60, 80, dtype=torch.int64)
+    target = torch.zeros(2, 144, 192, dtype=torch.int64)
     target[0, :20, :20], target[0, 30:35, :20], target[0, 40:, 40:] = RIGHT, LEFT, ARM
     target[1, 0, 0], target[1, :, 30:] = RIGHT, LEFT
     seen = torch.ones(target.shape, dtype=torch.bool)
     seen[0, 30:32, 10:] = False
     weight = hand_weight(target, seen)
     assert weight[0, 5, 5] == 1  # of the usual size
-    assert weight[0, 32, 5] == pytest.approx((USUAL_PIXELS / 80) ** 0.75)  # of 80 with a reading
+    assert weight[0, 32, 5] == pytest.approx((400 / 80) ** 0.75)  # of 80 with a reading
     assert weight[0, 30, 15] == weight[0, 50, 50] == weight[0, 25, 70] == 1
     assert (weight[1, 0, 0], weight[1, 5, 40]) == (SIZE_LIMITS[1], pytest.approx(SIZE_LIMITS[0]))
     # To miss the small hand costs more than as many pixels of the large one.
@@ -313,6 +313,8 @@ def test_weights_that_are_not_there_are_told_with_what_may_be_given(
         capsys.readouterr().err
     )
     assert not (tmp_path / "new").exists()
+    assert main(["segment", str(tmp_path / "new"), "--dev-situations", "950"]) == 1
+    assert "more than 1000 together" in capsys.readouterr().err
 
 
 def test_a_run_has_its_folder_for_itself_and_an_interrupt_stops_it(

@@ -64,6 +64,8 @@ def draw_sheet(options: argparse.Namespace, config: TrackerConfig) -> None:
     path = Path(options.output)
     if path.suffix.lower() != ".png":
         raise TrackerError(f"--output must end in .png, is {path}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise TrackerError(f"{path} cannot be written: give a file in a folder that is there")
     broken: CameraError | None = None
     tiles: list[NDArray[np.uint8]] = []
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from tracker.network.v2v import V2VConfig
 
 FORMAT = "v2v-hand-tracker/1"
 SEGMENTER_FORMAT = "v2v-hand-tracker-segmenter/1"
+NETWORKS = {FORMAT: "a network that finds joints", SEGMENTER_FORMAT: "a network that finds hands (`trainer segment`)"}
 SEGMENTER = "segmenter"
 """The name of the shipped weights that tell hands from the rest of the image."""
 
@@ -112,9 +114,9 @@ def is_segmenter(path: Path) -> bool:
 
 def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, Any], card: dict[str, Any]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, part, metadata={"format": form, "config": json.dumps(config)})
         part.chmod(0o644)  # the library makes files that only their owner may read
         with part.open("rb") as file:
@@ -124,7 +126,8 @@ def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, An
         part.write_text(json.dumps({"config": config, **card}, indent=2) + "\n", encoding="utf-8")
         part.replace(path.with_suffix(".json"))
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise WeightsError(f"{path} could not be written ({error}); what was there before stays") from error
 
 
@@ -144,7 +147,9 @@ def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
             ) from error
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); was it copied whole?") from error
     if metadata.get("format") in (FORMAT, SEGMENTER_FORMAT) and metadata["format"] != form:
-        raise WeightsError(f"{path} holds weights of another network of this project: {metadata['format']}, not {form}")
+        raise WeightsError(
+            f"{path} holds weights of {NETWORKS[metadata['format']]}, where those of {NETWORKS[form]} are wanted"
+        )
     if metadata.get("format") != form:
         raise WeightsError(
             f"{path} holds no weights of this project (format {metadata.get('format')!r}, want {form!r})"

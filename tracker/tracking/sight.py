@@ -63,7 +63,7 @@ CLEAR_ODDS: Final = 1.0
 AGAIN: Final = 0.1
 """A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
 BLIND_FRAMES: Final = 15
-"""Geometry is asked this often while the network sees no hand that could be one to follow."""
+"""Geometry is asked in one of so many searches while the network sees no hand that could be one to follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,7 +296,7 @@ def _cost(expected: Expected, hand: SegmentedHand) -> float:
 
 
 def _distances(points: NDArray[np.float32], joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squared metres from each point (n, 3) to the nearest of the joints."""
+    """Squared metres (n,) from each point (n, 3) to the nearest of the joints (m, 3); infinite if none is known."""
     known = joints[np.isfinite(joints).all(axis=1)]
     if len(known) == 0:
         return np.full(len(points), np.inf, np.float32)

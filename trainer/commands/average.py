@@ -12,7 +12,10 @@ from trainer.commands.arguments import card_of, command_line, commit
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOLD = ("command", "commit", "data", "seed", "samples_seen", "images_seen", "minutes", "stages")
+TOLD = (
+    *("command", "commit", "data", "licence", "init", "seed", "resumes", "samples_seen", "images_seen", "minutes"),
+    *("fit", "stages", "mean_of"),
+)
 """What the card of a mean repeats of the cards of its parts."""
 
 
@@ -29,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
     Worth a try for weights of which one was the start of the other: far from one another, their mean is of no use.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from tracker.errors import DataError
     from tracker.network.hand_network import HandNetwork
@@ -49,19 +52,18 @@ def run(options: argparse.Namespace) -> int:
         raise DataError("a mean needs two WEIGHTS or more, and the file to write after them")
     if output.suffix != ".safetensors":
         raise DataError(f"{output} must end in .safetensors")
-    if output.exists():
-        raise DataError(f"{output} is there already and is not overwritten: choose another file")
+    for path in (output, output.with_suffix(".json")):
+        if path.exists():
+            raise DataError(f"{path} is there already and is not overwritten: choose another file")
     paths = [shipped_segmenter() if name == SEGMENTER else find_weights(name) for name in options.weights]
     parts = [
         {"file": name, **{key: value for key, value in card_of(path).items() if key in TOLD}}
         for name, path in zip(options.weights, paths)
     ]
     card: dict[str, Any] = {"command": command_line(), "commit": commit(), "mean_of": parts}
-    other = "these are of different networks, which have no mean: give weights of one kind"
     if is_segmenter(paths[0]):
         segmenters = [load_segmenter(path) for path in paths]
-        if any(one.config != segmenters[0].config for one in segmenters):
-            raise DataError(other)
+        _check(options.weights, [asdict(one.config) for one in segmenters])
         segmenters[0].load_state_dict(_mean([one.state_dict() for one in segmenters]))
         save_segmenter(output, segmenters[0], card)
         judge = f"benchmarks/segmenter.py --weights {output}"
@@ -70,14 +72,23 @@ def run(options: argparse.Namespace) -> int:
         # Roughly right, until it is calibrated.
         slope, offset = (sum(each) / len(networks) for each in zip(*(one.config.calibration for one in networks)))
         configs = [replace(one.config, calibration=(slope, offset)) for one in networks]
-        if any(config != configs[0] for config in configs):
-            raise DataError(other)
+        _check(options.weights, [{**asdict(one), **asdict(one.v2v)} for one in configs])
         mean = HandNetwork(configs[0])
         mean.v2v.load_state_dict(_mean([one.v2v.state_dict() for one in networks]))
         save_weights(output, mean, card)
         judge = f"-m trainer evaluate {output} DATA"
     print(f"{output}: the mean of {len(paths)}; `python {judge}` tells whether it is better than they are")
     return 0
+
+
+def _check(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> None:
+    """Raise DataError if networks are not the same."""
+    from tracker.errors import DataError
+
+    for name, config in zip(names, configs):
+        if differ := [key for key, value in configs[0].items() if config[key] != value and key != "v2v"]:
+            told = ", ".join(f"{key} {config[key]} and {configs[0][key]}" for key in differ)
+            raise DataError(f"{name} and {names[0]} are different networks ({told}), which have no mean")
 
 
 def _mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
+    width, times, height = text.partition("x")
+    if not times:
+        raise argparse.ArgumentTypeError(f"must be WxH, such as 192x144, is {text}")
     return positive(width), positive(height)
 
 
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from tracker.engine.segmenting import open_segmenter
     from tracker.errors import DataError
     from tracker.network.segmenter import SegmenterConfig
-    from tracker.network.weights import shipped_segmenter
+    from tracker.network.weights import SEGMENTER, shipped_segmenter
     from trainer.data.segmentation import DEV_SEEDS, shots
     from trainer.fitting.lock import lock_run
     from trainer.fitting.recipes import computes_bf16
@@ -90,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
         dev_situations=options.dev_situations,
         bf16=computes_bf16(device) if options.precision == "auto" else options.precision == "bf16",
     )
-    init = shipped_segmenter() if options.init == Path("shipped") else options.init
+    if options.dev_situations + options.compare > len(DEV_SEEDS):
+        raise DataError(f"--dev-situations and --compare are more than {len(DEV_SEEDS)} together: take fewer")
+    init = shipped_segmenter() if options.init in (Path("shipped"), Path(SEGMENTER)) else options.init
     if init is not None and not init.is_file():
         raise DataError(f"no weights file {init} for --init: give one of a segmentation network, or `shipped`")
     origin = {"command": command_line(), "commit": commit(), "init": options.init and str(options.init)}

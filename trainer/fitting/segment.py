@@ -247,6 +247,7 @@ class SegmentFit:
                     scores = self._judge(dev, log, shown.message)
                 if state.elapsed - state.saved > 60 * config.checkpoint_minutes:
                     self.save()
+            self.save()  # before it is judged, which takes its time
             if not asked.is_set():
                 scores = scores or self._judge(dev, log, shown.message)
             self.save()

@@ -12,8 +12,9 @@ from tracker.network.segmenter import LEFT, RIGHT
 
 CLASS_WEIGHTS: Final = (0.6, 2.0, 2.0, 1.2)
 """Of else, right, left and arm in the loss: hands are small."""
-USUAL_PIXELS: Final = 400
-"""Coarse pixels of a hand whose pixels count as its class says. Those of another count as size to minus the power"""
+USUAL_SHARE: Final = 400 / (192 * 144)
+"""Of the coarse image that a hand has whose pixels count as its class says. Those of another count as its size to minus
+the power"""
 SIZE_POWER: Final = 0.75
 """of this (with 1 each hand would count as much as any other),"""
 SIZE_LIMITS: Final = (0.35, 8.0)
@@ -21,11 +22,11 @@ SIZE_LIMITS: Final = (0.35, 8.0)
 
 
 def loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
-    """Weighted cross entropy over pixels with a reading, and one minus the Dice coefficient of each side's hand.
+    """Weighted cross entropy over pixels with a reading, plus a quarter of one minus each side's Dice coefficient.
 
-    logits: (B, 4, H, W) float32. labels: (B, H, W) uint8. seen: (B, H, W) bool. The Dice term (Milletari et al.,
-    "V-Net", 3DV 2016) is over the whole batch, so that images without a hand count for the pixels given wrongly. Pixels
-    of a small hand count for more in both: see `hand_weight`.
+    logits: (B, 4, H, W) float32. labels: (B, H, W) uint8. seen: (B, H, W) bool. Returns a scalar.
+    The Dice term (Milletari et al., "V-Net", 3DV 2016) is over the whole batch, so that images without a hand count for
+    the pixels given wrongly. Pixels of a small hand count for more in both: see `hand_weight`.
     """
     target = labels.long()
     size = hand_weight(target, seen)
@@ -47,9 +48,10 @@ def hand_weight(target: Tensor, seen: Tensor) -> Tensor:
     found.
     """
     weight = torch.ones(target.shape, device=target.device)
+    usual = USUAL_SHARE * target.shape[1] * target.shape[2]
     for side in (RIGHT, LEFT):
         own = (target == side) & seen
         pixels = own.sum(dim=(1, 2)).clamp(min=1)
-        each = (USUAL_PIXELS / pixels) ** SIZE_POWER
+        each = (usual / pixels) ** SIZE_POWER
         weight = torch.where(own, each.clamp(*SIZE_LIMITS)[:, None, None], weight)
     return weight
