@@ -343,8 +343,8 @@ def test_frames_without_labels_are_not_frames_without_hands():
 
 
 def test_a_damaged_cache_costs_only_its_sequence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(accuracy_set, "FRAMES", 2)
     sequences = accuracy_set.frozen()[6:8]
+    monkeypatch.setattr(accuracy_set, "FRAMES", 2)
     monkeypatch.setattr(accuracy_set, "frozen", lambda: [replace(each, prints=()) for each in sequences])
     options = ["--set", "synthetic", "--segmentation", "geometric", "--cache", str(tmp_path), "--processes", "1"]
     assert accuracy.main(options) == 0
@@ -356,7 +356,7 @@ def test_a_damaged_cache_costs_only_its_sequence(tmp_path, monkeypatch, capsys):
         assert accuracy.main(options) == 1
         told = capsys.readouterr()
         assert "is no part of a cache: remove it" in told.err
-        assert "**2 frames" in told.out or "2 frames" in told.out
+        assert "2 frames" in told.out
 
 
 def test_a_person_is_measured_with_their_own_bones(tmp_path, capsys):
