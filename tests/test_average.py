@@ -66,8 +66,11 @@ def test_what_has_no_mean_is_refused(tmp_path, capsys):
     save_segmenter(segmenter, Segmenter(TINY), {})
     for words, told in (
         ([first, wide, "x.safetensors"], "different networks (width 8 and 4)"),
-        ([first, segmenter, "x.safetensors"], "where those of a network that finds joints are wanted"),
-        ([segmenter, first, "x.safetensors"], "weights of a network that finds joints, where"),
+        (
+            [first, segmenter, "x.safetensors"],
+            "another network, one that finds hands (`trainer segment`): one that finds joints is wanted",
+        ),
+        ([segmenter, first, "x.safetensors"], "another network, one that finds joints: one that finds hands"),
         ([first, "none", "x.safetensors"], "no weights file 'none'"),
         ([first, "x.safetensors"], "two WEIGHTS or more"),
         ([first, first, "x.pt"], "must end in .safetensors"),

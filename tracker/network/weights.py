@@ -21,7 +21,7 @@ from tracker.network.v2v import V2VConfig
 
 FORMAT = "v2v-hand-tracker/1"
 SEGMENTER_FORMAT = "v2v-hand-tracker-segmenter/1"
-NETWORKS = {FORMAT: "a network that finds joints", SEGMENTER_FORMAT: "a network that finds hands (`trainer segment`)"}
+NETWORKS = {FORMAT: "one that finds joints", SEGMENTER_FORMAT: "one that finds hands (`trainer segment`)"}
 SEGMENTER = "segmenter"
 """The name of the shipped weights that tell hands from the rest of the image."""
 
@@ -148,7 +148,7 @@ def _read(path: Path, form: str) -> tuple[dict[str, Tensor], str]:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); was it copied whole?") from error
     if metadata.get("format") in (FORMAT, SEGMENTER_FORMAT) and metadata["format"] != form:
         raise WeightsError(
-            f"{path} holds weights of {NETWORKS[metadata['format']]}, where those of {NETWORKS[form]} are wanted"
+            f"{path} holds weights of another network, {NETWORKS[metadata['format']]}: {NETWORKS[form]} is wanted"
         )
     if metadata.get("format") != form:
         raise WeightsError(
