@@ -97,7 +97,7 @@ def draw_sheet(options: argparse.Namespace, config: TrackerConfig) -> None:
     except cv2.error:
         written = False
     if not written:
-        raise TrackerError(f"{path} cannot be written: does its folder exist?")
+        raise TrackerError(f"{path} cannot be written: is there room, and may you write there?")
     print(f"{path}: {drawn} frames of {camera.name}")
     if broken:
         raise broken

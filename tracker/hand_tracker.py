@@ -245,9 +245,9 @@ class Tracker:
         """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
-        found = [Known(one.candidate.cube, one.joints, one.candidate.mask) for one in known]
+        there = [Known(one.candidate.cube, one.joints, one.candidate.mask) for one in known]
         with self._timed("segment"):
-            places = self._sight.search(frame, most, found)
+            places = self._sight.search(frame, most, there)
         # The network has the last word on where a hand is, and how it is turned: look again, as it said.
         first = self._look(frame, places, [self._aim.new(place) for place in places])
         first = [pair for pair in first if pair.best.presence >= self.config.keep]
