@@ -13,7 +13,7 @@ import pytest
 from engine_samples import TINY, TOLERANCE_MM, answer, distances_mm, grids_of, network
 
 from tracker.engine import export
-from tracker.engine.openvino_engine import import_openvino
+from tracker.engine.openvino_engine import import_openvino, openvino_core
 from tracker.errors import EngineError, WeightsError
 from tracker.network.weights import save_weights
 
@@ -21,7 +21,7 @@ needs_onnx = pytest.mark.skipif(not (find_spec("onnx") and find_spec("onnxscript
 
 
 def run_by_openvino(path: Path, grids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    core = import_openvino().Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled([grids])
     return results["joints"], results["presence"]
@@ -94,7 +94,7 @@ def test_openvino_export_runs_elsewhere(tmp_path: Path, weights: Path) -> None:
     grids = grids_of(made)
     joints, _ = run_by_openvino(path, grids)
     assert distances_mm(joints, answer(made, grids)[0]).max() < TOLERANCE_MM
-    described = import_openvino().Core().read_model(path).get_rt_info(["config"]).astype(str)
+    described = openvino_core().read_model(path).get_rt_info(["config"]).astype(str)
     assert json.loads(described)["v2v"]["input_size"] == TINY.input_size
 
 

@@ -25,7 +25,7 @@ def export_openvino(network: HandNetwork, path: Path, *, half: bool = False) -> 
     half: store the weights as float16; the precision of the arithmetic is chosen when the model is compiled.
     Returns the largest difference of a joint from PyTorch in mm. Raises EngineError as `export_onnx` does.
     """
-    from tracker.engine.openvino_engine import convert, import_openvino
+    from tracker.engine.openvino_engine import convert, import_openvino, openvino_core
 
     ov = import_openvino()
     with written(path) as part:
@@ -33,7 +33,7 @@ def export_openvino(network: HandNetwork, path: Path, *, half: bool = False) -> 
         model.set_rt_info(json.dumps(asdict(network.config)), ["config"])
         ov.save_model(model, part, compress_to_fp16=half)
         part.with_suffix(".bin").replace(path.with_suffix(".bin"))
-    return difference_mm(network, ov.Core().read_model(path))
+    return difference_mm(network, openvino_core().read_model(path))
 
 
 def export_tensorrt(network: HandNetwork, path: Path, *, half: bool = True, max_batch: int = LARGEST_BATCH) -> str:

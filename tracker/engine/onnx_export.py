@@ -35,7 +35,7 @@ def export_onnx(network: HandNetwork, path: Path, *, half: bool = False, max_bat
     import torch
 
     from tracker.engine.fold import folded
-    from tracker.engine.openvino_engine import import_openvino
+    from tracker.engine.openvino_engine import openvino_core
 
     try:
         import onnx  # noqa: F401
@@ -62,7 +62,7 @@ def export_onnx(network: HandNetwork, path: Path, *, half: bool = False, max_bat
         assert program is not None  # only dynamo=False returns None
         program.model.metadata_props["config"] = json.dumps(asdict(network.config))
         program.save(part, external_data=False)
-    return difference_mm(network, import_openvino().Core().read_model(path))
+    return difference_mm(network, openvino_core().read_model(path))
 
 
 @contextmanager
@@ -98,9 +98,9 @@ def difference_mm(network: HandNetwork, model: openvino.Model) -> float:
     """Largest distance in mm between a joint of the model, run by OpenVINO in float32, and of the network."""
     import torch
 
-    from tracker.engine.openvino_engine import import_openvino
+    from tracker.engine.openvino_engine import openvino_core
 
-    compiled = import_openvino().Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     grids = hand_like_grids(3, network.config.v2v.input_size)
     with torch.inference_mode():
         want = network.eval()(torch.from_numpy(grids))[0].numpy()

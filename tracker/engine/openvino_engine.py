@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,6 +37,18 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise EngineError(missing_package("openvino", "the openvino engine", INSTALL)) from error
     return openvino
+
+
+@cache
+def openvino_core() -> openvino.Core:
+    """The one `Core` of this process, never let go of. Raises EngineError if OpenVINO is not installed.
+
+    Each Core gives its thread a stack for signals (for the sake of AMX) and, when it goes, the one that it found there.
+    Of two that go in the order in which they came, the second gives back the stack of the first, which is gone: the
+    next signal, be it Ctrl-C or the end of a child, would end the process.
+    """
+    core: openvino.Core = import_openvino().Core()
+    return core
 
 
 def convert(network: HandNetwork) -> openvino.Model:
@@ -71,8 +84,7 @@ class OpenVinoEngine(Engine):
         self, network: HandNetwork, *, max_batch: int, threads: int | None = None, precision: Precision = "auto"
     ) -> None:
         super().__init__(network.config, "cpu", max_batch)
-        ov = import_openvino()
-        core = ov.Core()
+        core = openvino_core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "auto":
             precision = "bf16" if "BF16" in able and network.config.decode == "softmax" else "f32"

@@ -65,7 +65,7 @@ def _on_torch(network: Segmenter) -> Segment:
 
 
 def _on_openvino(network: Segmenter, threads: int | None) -> Segment:
-    from tracker.engine.openvino_engine import import_openvino
+    from tracker.engine.openvino_engine import import_openvino, openvino_core
 
     ov = import_openvino()
     height, width = network.config.height, network.config.width
@@ -76,7 +76,7 @@ def _on_openvino(network: Segmenter, threads: int | None) -> Segment:
         # It prints a report if the command line of this program, whatever it is, has --verbose.
         with contextlib.redirect_stdout(io.StringIO()):
             model = ov.convert_model(traced, example_input=example, input=[[1, height, width], [1]])
-    core = ov.Core()
+    core = openvino_core()
     # Which class a pixel is does not hang on the last digits, and bfloat16 takes half the time.
     precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
