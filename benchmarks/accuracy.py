@@ -76,6 +76,10 @@ def _complaint(options: argparse.Namespace) -> str | None:
     unusual = options.raw or options.hands != 2
     if options.set == "still" and (part or unusual):
         return "--set still always measures the same: leave --frames, --sequences, --raw and --hands out"
+    if options.set is None and options.sequences is not None:
+        return "--sequences counts those of a --set: a camera is one, use --frames"
+    if options.cache and options.set not in ("synthetic", "tuning"):
+        return "--cache needs --set synthetic or tuning: only their frames are rendered"
     if options.set and options.profile:
         return "--profile is of one person: the sets show others, use it with --camera"
     if options.write and not options.set:

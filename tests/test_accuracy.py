@@ -413,6 +413,8 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
         ["--frames", "0"],
         ["--hands", "0"],
         ["--hands", "9"],
+        ["--camera", "simulated", "--sequences", "1"],
+        ["--set", "real", "--cache", str(tmp_path)],
         ["--set", "synthetic", "--raw", "--write", "x.md"],
         ["--set", "synthetic", "--hands", "1", "--write", "x.md"],
         ["--set", "synthetic", "--sequences", "2", "--write", "x.md"],

@@ -170,7 +170,8 @@ def test_a_run_that_is_killed_twenty_times_ends_as_an_undisturbed_one(tmp_path, 
     assert card["command"].startswith("python -m trainer fit")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, data):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_saves_and_says_how_to_go_on(tmp_path, data, how):
     process = subprocess.Popen(
         [sys.executable, *words(data, tmp_path / "out", "--epochs", "10000", "--workers", "1")],
         env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -179,7 +180,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, data):
     deadline = time.monotonic() + 60
     while not train_losses(tmp_path / "out") and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, the processes that prepare samples too
+    os.killpg(process.pid, how)  # as a terminal or Slurm does, the processes that prepare samples too
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume" in told

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import parent_process
 from types import FrameType
+from typing import Final
+
+TERM_SECONDS: Final = 60.0
+"""Time for a training to finish its step and write what it has, after which processes that serve it end."""
 
 
 @contextmanager
@@ -62,11 +68,20 @@ def end_after(wait: Callable[[], object]) -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def end_with_parent(number: int = 0) -> None:
-    """In a process of multiprocessing: end it when its parent has ended, be it before this call. number: ignored.
-
-    torch's own processes for data do so, too, but not if the parent ends while they start.
-    """
+def end_with_parent() -> None:
+    """In a process of multiprocessing: end it when its parent has ended, be it before this call."""
     parent = parent_process()
     assert parent is not None
     end_after(parent.join)
+
+
+def serve_parent(number: int = 0) -> None:
+    """In a process of a torch data loader: outlive a SIGTERM, and end with its parent. number: ignored.
+
+    Slurm and others send SIGTERM to all processes of a run at once. The loader's own would die of it, and that throws
+    an error into the middle of whatever its parent does, which is to finish a step and to keep a checkpoint.
+    The loader sends it too, to a process that it could not bid to end: hence not for ever. Torch's own processes do end
+    with their parent, but not if that ends while they start.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: end_after(partial(time.sleep, TERM_SECONDS)))
+    end_with_parent()

@@ -14,7 +14,7 @@ from trainer.data.packed import PackedSamples
 from trainer.data.sample import Batch, Sample, SampleSource, collate
 from trainer.fitting.counter import sample_keys
 from trainer.fitting.order import Order, share
-from trainer.interrupts import end_with_parent, interrupts_ignored
+from trainer.interrupts import interrupts_ignored, serve_parent
 
 AHEAD = 4
 """Batches that wait ready, for each process that makes them."""
@@ -54,7 +54,7 @@ def batches(source: SampleSource, plan: Plan, workers: int, pinned: bool = False
             pin_memory=pinned,
             prefetch_factor=AHEAD if workers else None,
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=end_with_parent,
+            worker_init_fn=serve_parent,
         )
         ready = iter(loader)
     while True:

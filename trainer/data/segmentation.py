@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tracker.errors import DataError
 from tracker.simulation.situations import Shot, Situation
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
-from trainer.interrupts import end_with_parent, interrupts_ignored
+from trainer.interrupts import interrupts_ignored, serve_parent
 
 SHOTS: Final = 6
 """Images of one situation: to set it up costs as much as some images."""
@@ -107,7 +107,7 @@ def stream(
             num_workers=workers,
             prefetch_factor=8 if workers else None,
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=end_with_parent,
+            worker_init_fn=serve_parent,
         )
         ready = iter(loader)
     while True:

@@ -212,10 +212,11 @@ class SegmentFit:
         finite, or a file cannot be written.
         """
         config, state = self.config, self.state
-        dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
         pool = _Pool(config.pool, self.samples.height, self.samples.width, self.device)
         total = 60 * config.minutes
         shown = Progress(None, initial=state.step, enabled=True, total_minutes=config.minutes)
+        shown.message(f"the {config.dev_situations} situations to judge on are rendered first")
+        dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
         with (
             EventLog(self.output, tensorboard=False) as log,
             interrupts_noted() as asked,
