@@ -215,7 +215,7 @@ class SegmentFit:
         pool = _Pool(config.pool, self.samples.height, self.samples.width, self.device)
         total = 60 * config.minutes
         shown = Progress(None, initial=state.step, enabled=True, total_minutes=config.minutes)
-        shown.message(f"the {config.dev_situations} situations to judge on are rendered first")
+        shown.message(f"situations to judge on, rendered first: {config.dev_situations}")
         dev = [shot for seed in DEV_SEEDS[: config.dev_situations] for shot in shots(seed, 2, self.samples.width, 0.0)]
         with (
             EventLog(self.output, tensorboard=False) as log,
