@@ -103,8 +103,8 @@ def run(options: argparse.Namespace) -> int:
     methods = _methods(options)
     if options.write:
         check_region(options.write, options.set)
-    if options.output and (options.output.is_dir() or not options.output.parent.is_dir()):
-        raise DataError(f"{options.output} cannot be written: give a file in a folder that is there")
+    if options.output:
+        _check_output(options.output)
     if options.pictures:
         try:
             options.pictures.mkdir(parents=True, exist_ok=True)
@@ -140,6 +140,19 @@ def run(options: argparse.Namespace) -> int:
     pictures = _draw(options, results, methods[0], sources, measured) if options.pictures else []
     _document(options, report, tables, pictures)
     return status
+
+
+def _check_output(path: Path) -> None:
+    """Raise DataError where a file cannot be written, before hours of measuring."""
+    there = path.exists()
+    try:
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): give a file in a folder that is there and yours"
+        ) from error
 
 
 def _about(report: dict[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ def figures(tally: Tally) -> dict[str, Any]:
     seen = tally.hidden == 0
     tracked = tally.tracked & found[:, None]
     switches = id_switches(tally)
+    unfounded = tally.false_confidence[np.isfinite(tally.false_confidence)]
     return {
         **group(tally),
         "frames": len(tally.kind),
@@ -51,6 +52,15 @@ def figures(tally: Tally) -> dict[str, Any]:
         "tracked_precision": ratio((tracked & seen)[found].sum(), (tracked & (seen | hidden))[found].sum()),
         "tracked_recall": ratio((tracked & seen)[found].sum(), seen[found].sum()),
         "calibration_error": plain(calibration_error(tally.confidence[measured], tally.error[measured]))
+        if measured.any()
+        else None,
+        # A joint of a hand that is not there is within 10 mm of nothing.
+        "calibration_error_with_false": plain(
+            calibration_error(
+                np.concatenate([tally.confidence[measured], unfounded]),
+                np.concatenate([tally.error[measured], np.full(unfounded.shape, np.inf)]),
+            )
+        )
         if measured.any()
         else None,
         "mean_confidence": plain(tally.confidence[measured].mean()) if measured.any() else None,

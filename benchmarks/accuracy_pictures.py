@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from accuracy_run import Source
-from accuracy_tally import Observation, pair, tally
+from accuracy_tally import Observation, tally
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
@@ -17,6 +17,7 @@ from tracker.draw import FINGER_COLORS
 from tracker.errors import DataError
 from tracker.hand.skeleton import BONES
 from trainer.judging.metrics import mean_error
+from trainer.judging.pairing import pair
 
 Picture = NDArray[np.uint8]
 
@@ -73,14 +74,15 @@ def judge(observations: Sequence[Observation], labelled: bool = True) -> list[Ju
 
 
 def choose(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """Rows of a sheet: the best, the median and the worst frames, and those with missed or false hands.
+    """Rows of a sheet: the best, the median and the worst frames, and those with missed or false hands, which are never
+    among the best.
 
     A row has a sequence only once, as long as there are others.
     """
     measured = sorted((each for each in judged if np.isfinite(each.error)), key=lambda each: each.error)
     middle = measured[len(measured) // 2].error if measured else 0.0
     rows = {
-        "best": _first(measured),
+        "best": _first([each for each in measured if not each.missed + each.false]),
         "median": _first(sorted(measured, key=lambda each: abs(each.error - middle))),
         "worst": _first(measured[::-1]),
         "missed or false": _first(sorted(judged, key=lambda each: -each.missed - each.false)),

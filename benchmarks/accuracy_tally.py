@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from tracker.camera.frame import HandTruth
 from tracker.hand.skeleton import JOINT_COUNT
 from tracker.stream.message import Hand
+from trainer.judging.pairing import pair
 
-FAR = 0.10
-"""Metres: a published hand whose joints are further from a true hand than this on average is not that hand."""
+MOST_HANDS = 4
+"""That a tracker publishes of a frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ class Tally:
     """Everything that figures are made of.
 
     Of each frame (f,): kind, camera, false (published hands that are nobody's), whole (every hand found and none
-    false), segment_ms.
+    false), segment_ms; false_confidence (f, 4, 21) of the joints of its false hands, NaN beyond these.
 
     Of each true hand (t,): hand_frame (index of its frame), sequence, who (text, the same hand in a sequence), sided
     (its side is known), wrong_side (found, with the other side), id (-1 where it was not found), distance (metres).
@@ -63,6 +63,7 @@ class Tally:
     false: NDArray[np.int64]
     whole: NDArray[np.bool_]
     segment_ms: NDArray[np.float64]
+    false_confidence: NDArray[np.float64]
     hand_frame: NDArray[np.int64]
     sequence: NDArray[np.str_]
     who: NDArray[np.str_]
@@ -95,25 +96,8 @@ class Tally:
         return Tally(**{name: getattr(self, name) for name in _FRAME_COLUMNS + _HAND_COLUMNS} | changed)
 
 
-_FRAME_COLUMNS = ("kind", "camera", "false", "whole", "segment_ms")
+_FRAME_COLUMNS = ("kind", "camera", "false", "whole", "segment_ms", "false_confidence")
 _HAND_COLUMNS = tuple(field.name for field in fields(Tally) if field.name not in _FRAME_COLUMNS)
-
-
-def pair(hands: Sequence[Hand], truth: Sequence[HandTruth]) -> dict[int, int]:
-    """True hand to published hand: as many pairs nearer than `FAR` as there can be, and of these the nearest."""
-    if not hands or not truth:
-        return {}
-    cost = np.array([[_mean_distance(hand, known) for hand in hands] for known in truth])
-    # A pair that is too far costs more than all the near ones together, so that it never drives one of these out.
-    near = cost < FAR
-    rows, columns = linear_sum_assignment(np.where(near, cost, FAR * (1 + len(hands) + len(truth))))
-    return {int(row): int(column) for row, column in zip(rows, columns) if near[row, column]}
-
-
-def _mean_distance(hand: Hand, known: HandTruth) -> float:
-    distance = np.linalg.norm(hand.joints - known.joints, axis=1)
-    measured = np.isfinite(distance)
-    return float(distance[measured].mean()) if measured.any() else np.inf
 
 
 def tally(observations: Sequence[Observation]) -> Tally:
@@ -122,10 +106,13 @@ def tally(observations: Sequence[Observation]) -> Tally:
     rows: list[dict[str, Any]] = []
     for index, seen in enumerate(observations):
         pairs = pair(seen.hands, (*seen.truth, *seen.partial))
-        false = len(seen.hands) - len(pairs)
+        nobodys = [hand for number, hand in enumerate(seen.hands) if number not in pairs.values()]
+        false = len(nobodys)
         whole = false == 0 and all(number in pairs for number in range(len(seen.truth)))
         frame = {"kind": seen.kind, "camera": seen.camera, "segment_ms": seen.segment_ms}
-        frames.append(frame | {"false": false, "whole": whole})
+        unfounded = np.full((MOST_HANDS, JOINT_COUNT), np.nan)
+        unfounded[:false] = [hand.joint_confidence for hand in nobodys] or unfounded[:0]
+        frames.append(frame | {"false": false, "whole": whole, "false_confidence": unfounded})
         before: Counter[str | None] = Counter()
         for number, known in enumerate(seen.truth):
             hand = seen.hands[pairs[number]] if number in pairs else None
@@ -139,7 +126,8 @@ def tally(observations: Sequence[Observation]) -> Tally:
 
 def _columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Rows to arrays of the right type and shape, also where there are no rows."""
-    shapes = dict.fromkeys(_JOINT_COLUMNS, (len(rows), JOINT_COUNT))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_JOINT_COLUMNS, (len(rows), JOINT_COUNT))
+    shapes["false_confidence"] = (len(rows), MOST_HANDS, JOINT_COUNT)
     return {
         name: np.array([row[name] for row in rows], _TYPES.get(name, float)).reshape(shapes.get(name, (len(rows),)))
         for name in names

@@ -21,7 +21,7 @@ import sensors  # noqa: E402
 from accuracy_figures import figures  # noqa: E402
 from accuracy_pictures import choose, judge  # noqa: E402
 from accuracy_tables import check_region, real_tables, replace_region, synthetic_tables  # noqa: E402
-from accuracy_tally import Observation, pair, tally  # noqa: E402
+from accuracy_tally import Observation, tally  # noqa: E402
 from camera_samples import record  # noqa: E402
 
 from tracker.camera import open_camera  # noqa: E402
@@ -31,6 +31,7 @@ from tracker.simulation.situations import TEST_SEEDS  # noqa: E402
 from tracker.stream.message import Hand  # noqa: E402
 from trainer.commands.calibrate import FIRST_SEED  # noqa: E402
 from trainer.data.scenes import RESERVED  # noqa: E402
+from trainer.judging.pairing import pair  # noqa: E402
 
 RNG = np.random.default_rng(3)
 POSE = RNG.normal(0, 0.04, (21, 3)).astype(np.float32)
@@ -86,6 +87,7 @@ def test_figures_count_what_was_missed_false_and_of_the_wrong_side():
     assert found["centred_mean_mm"] == pytest.approx(0.0, abs=0.01)
     assert found["within_10_mm"] == 0.5  # two of the four true hands
     assert found["calibration_error"] == pytest.approx(0.8 - 2 / 3, abs=1e-4)
+    assert found["calibration_error_with_false"] == pytest.approx(0.8 - 2 / 4, abs=1e-4)
     assert [each["joints"] for each in found["reliability"]] == [63]
     assert found["by_distance"]["0.8-1"]["recall"] == 0.0
     assert found["by_distance"]["0.5-0.6"]["hands"] + found["by_distance"].get("0.4-0.5", {"hands": 0})["hands"] == 3
@@ -233,11 +235,13 @@ def test_real_recordings_are_judged_by_what_is_known_of_them():
 def test_best_median_and_worst_frames_are_chosen():
     observations = [seen([hand(0.001 * n)], [truth()], n, sequence=str(n % 7)) for n in range(21)]
     observations.append(seen([], [truth()], 21, sequence="empty"))
+    # What was found of it is exact, but that is not all.
+    observations.append(seen([hand(0.0)], [truth(), truth(0.5)], 22, sequence="one missed"))
     rows = choose(judge(observations))
     assert [each.seen.number for each in rows["best"]] == [0, 1, 2, 3, 4]
     assert rows["median"][0].seen.number == 10
     assert [each.seen.number for each in rows["worst"]] == [20, 19, 18, 17, 16]
-    assert [each.seen.number for each in rows["missed or false"]] == [21]
+    assert [each.seen.number for each in rows["missed or false"]] == [21, 22]
 
 
 def test_tables_are_written_between_their_marks(tmp_path):
@@ -294,7 +298,12 @@ def test_documents_that_cannot_be_rewritten_are_told_before_anything_is_measured
 def test_places_where_nothing_can_be_written_are_told_before_anything_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(accuracy, "follow", None)
     (tmp_path / "file").touch()
-    for option, place in (("--output", tmp_path / "missing" / "a.json"), ("--pictures", tmp_path / "file")):
+    for option, place in (
+        ("--output", tmp_path / "missing" / "a.json"),
+        ("--output", tmp_path / "file" / "a.json"),
+        ("--output", tmp_path),
+        ("--pictures", tmp_path / "file"),
+    ):
         assert accuracy.main(["--set", "synthetic", option, str(place)]) == 1
         assert "written" in capsys.readouterr().err
 
@@ -315,7 +324,7 @@ def test_figures_outlive_pictures_that_fail(tmp_path, monkeypatch, capsys):
 
 
 def test_a_recording_that_is_broken_does_not_end_the_others(tmp_path, capsys):
-    with open_camera("simulated") as camera:
+    with open_camera("simulated", realtime=False) as camera:
         frames = [camera.read() for _ in range(2)]
     for name in ("a", "b", "c"):
         record(tmp_path / "real" / name, frames)

@@ -88,3 +88,6 @@ def test_what_has_no_mean_is_refused(tmp_path, capsys):
     first.with_suffix(".json").write_text("{")
     assert main(["average", str(first), str(first), str(tmp_path / "x.safetensors")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+    first.with_suffix(".json").write_text("[1, 2]")
+    assert main(["average", str(first), str(first), str(tmp_path / "x.safetensors")]) == 1
+    assert "is no JSON object" in capsys.readouterr().err

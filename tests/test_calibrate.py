@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import torch
 
-from tracker.network.weights import load_weights, shipped_weights
+from tracker.network.hand_network import HandNetwork
+from tracker.network.weights import load_weights, save_weights, shipped_weights
 from trainer.cli import main
 
 
-def test_only_the_confidence_changes(tmp_path, capsys):
-    shipped = shipped_weights()["v2v-lite"]
+def test_only_the_confidence_changes_and_means_more(tmp_path, capsys):
+    shipped = load_weights(shipped_weights()["v2v-lite"])
+    slope, offset = shipped.config.calibration
+    before = HandNetwork(replace(shipped.config, calibration=(slope, offset + 3)))  # sure of everything
+    before.v2v.load_state_dict(shipped.v2v.state_dict())
+    save_weights(tmp_path / "sure.safetensors", before, {})
     out = tmp_path / "better.safetensors"
-    assert main(["calibrate", str(shipped), "--output", str(out), "--sequences", "8", "--frames", "3"]) == 0
+    words = ["calibrate", str(tmp_path / "sure.safetensors"), "--output", str(out)]
+    assert main([*words, "--sequences", "8", "--frames", "3"]) == 0
     assert "held out" in capsys.readouterr().out
-    before, after = load_weights(shipped), load_weights(out)
-    assert before.config.calibration != after.config.calibration
+    after = load_weights(out)
+    assert after.config.calibration[1] < before.config.calibration[1] - 1
     assert all(torch.equal(a, b) for a, b in zip(before.v2v.state_dict().values(), after.v2v.state_dict().values()))
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["config"]["calibration"] == list(after.config.calibration)
-    assert 0 <= card["confidence"]["calibration_error"] <= 1
+    told = card["confidence"]
+    assert 0 < told["calibration_error"] < told["calibration_error_before"] / 1.5
 
 
 def test_mistakes_are_told(tmp_path, capsys):
@@ -29,6 +37,8 @@ def test_mistakes_are_told(tmp_path, capsys):
     assert "no weights file" in capsys.readouterr().err
     assert main(["calibrate", "v2v-lite"]) == 1
     assert "--output" in capsys.readouterr().err
+    assert main(["calibrate", "segmenter"]) == 1
+    assert "no confidence of joints" in capsys.readouterr().err
     shutil.copy(shipped_weights()["v2v-lite"], tmp_path / "a.safetensors")
     (tmp_path / "a.json").write_text("{")
     assert main(["calibrate", str(tmp_path / "a.safetensors")]) == 1

@@ -108,6 +108,16 @@ def test_weights_come_back_as_they_were_saved(network: HandNetwork, tmp_path: Pa
     assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.json", "tiny.safetensors"]
 
 
+def test_weights_whose_card_cannot_be_written_stay_as_they_were(network: HandNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"those of before")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(WeightsError, match="stays"):
+        save_weights(path, network, {})
+    assert path.read_bytes() == b"those of before"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
+
+
 def test_damaged_weights_are_refused(network: HandNetwork, tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     save_weights(path, network, {})

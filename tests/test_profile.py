@@ -55,6 +55,7 @@ def test_a_profile_is_written_and_read_again(tmp_path):
         ("[" * 100_000, "not JSON"),
         ("[]", "version"),
         ({"version": 2, "hand_length": 0.2}, "version"),
+        ({"version": True, "hand_length": 0.2}, "version"),
         ({"version": 1}, "hand_length"),
         ({"version": 1, "hand_length": "big"}, "number of metres"),
         ({"version": 1, "hand_length": True}, "number of metres"),

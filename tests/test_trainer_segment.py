@@ -23,6 +23,7 @@ from tracker.simulation.situations import TEST_SEEDS, Shot
 from tracker.tracking.coarse import coarse_grid, pick
 from trainer.cli import main
 from trainer.data.segmentation import DEV_SEEDS, RUN_SEEDS, RUNS, SHOTS, SituationSamples, labelled, shots
+from trainer.fitting import segment as segment_fit
 from trainer.fitting.segment import SegmentConfig, SegmentFit
 from trainer.fitting.segment_augment import GROWTH, augment, swapped
 from trainer.fitting.segment_loss import SIZE_LIMITS, hand_weight, loss
@@ -188,6 +189,30 @@ def test_a_run_is_stopped_and_goes_on(tmp_path: Path) -> None:
         SegmentFit(tmp_path, replace(TINY, deep=2), SHORT, {}).resume()
 
 
+def test_an_interrupt_while_weights_are_judged_stops_the_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def interrupted(shots, network, config):
+        for shot in shots:
+            taken.append(shot)
+            signal.raise_signal(signal.SIGINT)
+        return judge_network([], network, config)
+
+    monkeypatch.setattr(segment_fit, "judge_network", interrupted)
+    fit = SegmentFit(tmp_path, TINY, SHORT, {})
+    with pytest.raises(KeyboardInterrupt):
+        fit.run()
+    assert len(taken) == 1  # of the two images to judge on
+    assert (tmp_path / "last.safetensors").exists()
+    assert not (tmp_path / "best.safetensors").exists()
+    monkeypatch.undo()
+    again = SegmentFit(tmp_path, TINY, SHORT, {})
+    again.resume()
+    assert again.run().images == 2
+
+
 @pytest.mark.parametrize("asked", [(), ("--precision", "bf16")])
 def test_mixed_precision_is_for_processors_that_have_it(
     asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +340,9 @@ def test_weights_that_are_not_there_are_told_with_what_may_be_given(
     assert not (tmp_path / "new").exists()
     assert main(["segment", str(tmp_path / "new"), "--dev-situations", "950"]) == 1
     assert "more than 1000 together" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["segment", str(tmp_path / "file/new"), "--dev-situations", "1"]) == 1
+    assert "new cannot be made (Not a directory)" in capsys.readouterr().err
 
 
 def test_a_run_has_its_folder_for_itself_and_an_interrupt_stops_it(

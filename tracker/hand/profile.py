@@ -102,7 +102,7 @@ def write_profile(path: Path, profile: HandProfile) -> None:
 
 
 def _from_json(content: object) -> HandProfile:
-    if not isinstance(content, dict) or content.get("version") != VERSION:
+    if not isinstance(content, dict) or content.get("version") != VERSION or content["version"] is True:
         raise ProfileError(f'it must be a JSON object with "version": {VERSION}')
     if unknown := set(content) - {"version", "hand_length", "bone_lengths"}:
         raise ProfileError(

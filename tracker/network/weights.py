@@ -60,9 +60,9 @@ def find_weights(model: str) -> Path:
 
 
 def save_weights(path: Path, network: HandNetwork, card: dict[str, Any]) -> None:
-    """Write `path` and its card `path` with the suffix .json, each by renaming a finished file.
+    """Write `path` and its card `path` with the suffix .json, by renaming when both are finished.
 
-    Raises WeightsError if there is no room; what was there before stays.
+    Raises WeightsError if there is no room; what was there before stays, of both.
     """
     _write(path, FORMAT, network.v2v.state_dict(), asdict(network.config), card)
 
@@ -114,20 +114,24 @@ def is_segmenter(path: Path) -> bool:
 
 def _write(path: Path, form: str, state: dict[str, Tensor], config: dict[str, Any], card: dict[str, Any]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    part = path.with_name(path.name + ".part")
+    parts = {target: target.with_name(target.name + ".part") for target in (path, path.with_suffix(".json"))}
+    weights, told = parts.values()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, part, metadata={"format": form, "config": json.dumps(config)})
-        part.chmod(0o644)  # the library makes files that only their owner may read
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        part = path.with_name(path.stem + ".json.part")
-        part.write_text(json.dumps({"config": config, **card}, indent=2) + "\n", encoding="utf-8")
-        part.replace(path.with_suffix(".json"))
+        save_file(state, weights, metadata={"format": form, "config": json.dumps(config)})
+        weights.chmod(0o644)  # the library makes files that only their owner may read
+        told.write_text(json.dumps({"config": config, **card}, indent=2) + "\n", encoding="utf-8")
+        for target, part in parts.items():
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            if target.is_dir():
+                raise IsADirectoryError(f"{target} is a folder")
+        for target, part in parts.items():
+            part.replace(target)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
         raise WeightsError(f"{path} could not be written ({error}); what was there before stays") from error
 
 
@@ -165,7 +169,9 @@ def _by_torch(path: Path) -> bool:
 
 
 def _unknown(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} describes a network that this version does not know: {error}")
+    return WeightsError(
+        f"{path} describes a network that this version does not know ({error}): take weights that this version wrote"
+    )
 
 
 def _fill(path: Path, module: nn.Module, state: dict[str, Tensor]) -> None:

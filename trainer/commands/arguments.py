@@ -104,4 +104,6 @@ def card_of(weights: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise DataError(f"the card {path} cannot be read ({error}): mend it, or move it away") from error
-    return {key: value for key, value in card.items() if key != "config"} if isinstance(card, dict) else {}
+    if not isinstance(card, dict):
+        raise DataError(f"the card {path} is no JSON object: mend it, or move it away")
+    return {key: value for key, value in card.items() if key != "config"}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 FIRST_SEED = 801_000_000
 """Of the situations that are tracked here: neither training nor the test set draws them."""
-NEAR = 0.1
-"""Metres, mean over the joints: what is published within it of a true hand is that hand."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +39,11 @@ def run(options: argparse.Namespace) -> int:
     from tracker.errors import DataError
     from tracker.hand_tracker import Tracker
     from tracker.network.hand_network import HandNetwork
-    from tracker.network.weights import find_weights, load_weights, save_weights, shipped_weights
+    from tracker.network.weights import SEGMENTER, find_weights, load_weights, save_weights, shipped_weights
     from trainer.judging.confidence import calibrated, calibration_error, fit_confidence
 
+    if options.weights == SEGMENTER:
+        raise DataError("the segmentation network has no confidence of joints: give weights of a hand network")
     shipped = options.weights in shipped_weights()
     if shipped and options.output is None:
         raise DataError("shipped weights are not changed in place: give --output FILE")
@@ -91,15 +91,14 @@ def _tracked(tracker: Tracker, seed: int, frames: int) -> Iterator[tuple[NDArray
     import numpy as np
 
     from tracker.simulation.situations import FRAMES_PER_SECOND, Situation
+    from trainer.judging.pairing import pair
 
     tracker.reset()
     situation = Situation(seed)
     for number in range(frames):
         frame = situation.shot(1 + number / FRAMES_PER_SECOND).frame
         hands = tracker.track(frame).hands
-        for known in frame.truth or ():
-            errors = [np.linalg.norm(hand.joints - known.joints, axis=1) for hand in hands]
-            means = [float(error.mean()) for error in errors]
-            if means and min(means) < NEAR:
-                best = int(np.argmin(means))
-                yield hands[best].joint_confidence, 1000 * errors[best]
+        truth = frame.truth or ()
+        for known, published in pair(hands, truth).items():
+            away = np.linalg.norm(hands[published].joints - truth[known].joints, axis=1)
+            yield hands[published].joint_confidence, 1000 * away

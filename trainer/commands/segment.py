@@ -73,11 +73,6 @@ def run(options: argparse.Namespace) -> int:
     from trainer.judging.segmentation import judge_geometry, judge_network, table
 
     output: Path = options.output
-    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (output / name).exists()]
-    if found and not options.resume:
-        there = ", ".join(found)
-        go_on = "go on with --resume, or " if "checkpoint.pt" in found else ""
-        raise DataError(f"{output} holds a run already ({there}): {go_on}give another folder")
     if options.resume and options.init:
         raise DataError("--init starts a run, --resume goes on with one: give one of them")
     device = pick_device(options.device)
@@ -107,7 +102,15 @@ def run(options: argparse.Namespace) -> int:
         )
     network = replace(network, width=width, height=height)
     fit = SegmentFit(output, network, config, origin, init, device)
-    output.mkdir(parents=True, exist_ok=True)
+    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (output / name).exists()]
+    if found and not options.resume:
+        there = ", ".join(found)
+        go_on = "go on with --resume, or " if "checkpoint.pt" in found else ""
+        raise DataError(f"{output} holds a run already ({there}): {go_on}give another folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be made ({error.strerror}): give a folder where you may write") from error
     lock = lock_run(output)
     try:
         if options.resume:

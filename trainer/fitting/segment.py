@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from tracker.engine.segmenting import open_segmenter
 from tracker.errors import DataError
 from tracker.network.segmenter import Segmenter, SegmenterConfig
 from tracker.network.weights import load_segmenter, save_segmenter
+from tracker.simulation.situations import Shot
 from trainer.data.segmentation import DEV_SEEDS, SHOTS, SituationSamples, shots, stream
 from trainer.fitting.checkpoint import load_checkpoint, save_checkpoint
 from trainer.fitting.segment_augment import augment
@@ -245,12 +247,12 @@ class SegmentFit:
                     losses.clear()
                 scores = None
                 if state.elapsed - state.judged > 60 * config.judge_minutes:
-                    scores = self._judge(dev, log, shown.message)
+                    scores = self._judge(dev, log, shown.message, asked)
                 if state.elapsed - state.saved > 60 * config.checkpoint_minutes:
                     self.save()
             self.save()  # before it is judged, which takes its time
             if not asked.is_set():
-                scores = scores or self._judge(dev, log, shown.message)
+                scores = scores or self._judge(dev, log, shown.message, asked)
             self.save()
             if scores is None or asked.is_set():
                 raise KeyboardInterrupt
@@ -280,10 +282,15 @@ class SegmentFit:
     def _when(self) -> dict[str, Any]:
         return {"step": self.state.step, "minutes": round(self.state.elapsed / 60, 2)}
 
-    def _judge(self, dev: list[Any], log: EventLog, tell: Callable[[str], None]) -> Scores:
-        """Judge the averaged weights, and keep them as best.safetensors if they are the best so far."""
+    def _judge(self, dev: list[Shot], log: EventLog, tell: Callable[[str], None], asked: Event) -> Scores | None:
+        """Judge the averaged weights, and keep them as best.safetensors if they are the best so far. asked: to stop;
+        nothing is judged then.
+        """
+        network = open_segmenter(copy.deepcopy(self.kept).cpu(), "torch")
+        scores = judge_network((shot for shot in dev if not asked.is_set()), network, self.network_config)
+        if asked.is_set():
+            return None
         self.state.judged = self.state.elapsed
-        scores = judge_network(dev, open_segmenter(copy.deepcopy(self.kept).cpu(), "torch"), self.network_config)
         if scores.hand_iou > self.state.best:
             self.state.best = scores.hand_iou
             save_segmenter(self.output / "best.safetensors", self.kept, self.card(scores))
