@@ -199,6 +199,12 @@ def test_one_hand_under_two_masks_is_one_hand_and_hands_that_touch_are_two():
     assert same_hand(*pair(0.045, (whole, whole)))
     assert not same_hand(*pair(0.045, halves))
     assert not same_hand(*pair(0.09, (whole, whole)))
+    # Squeezed onto the fingers of the first: no hand fits there, whatever pixels it rests on.
+    squeezed, mask = looked(None, 0.0, 0.9, 0.1, halves[1]).best, halves[0]
+    fingers = HAND[5:].mean(axis=0) + 0.4 * (HAND - HAND.mean(axis=0))
+    squeezed = replace(squeezed, joints=fingers.astype(np.float32))
+    assert float(np.linalg.norm(squeezed.joints - HAND, axis=1).mean()) > 0.03
+    assert same_hand(squeezed, looked(None, 0.0, 0.9, 0.1, mask).best)
 
 
 def test_of_two_tracks_on_one_hand_the_one_that_expected_it_stays():

@@ -17,10 +17,10 @@ from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment, open_segmenter
 from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
-from tracker.hand.skeleton import BONES
 from tracker.network.segmenter import SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
 from tracker.tracking.finder import find_hands
+from tracker.tracking.flesh import flesh_points, squared_distances
 from tracker.tracking.regions import isolate
 from tracker.tracking.segmentation import (
     SMALLEST,
@@ -48,9 +48,9 @@ OFF: Final = 0.06
 """Metres from the expected place from which on the cube goes to where the hand is seen."""
 OVERLAP: Final = 0.5
 """A seen hand is known if at least this share of it belongs to a known one."""
-NEW_SCORE: Final = 0.75
+NEW_SCORE: Final = 0.85
 NEW_AREA: Final = 0.0012
-"""What a hand needs at least that is not followed yet: of the hands of held-out situations that are seen at all, 95 %
+"""What a hand needs at least that is not followed yet: of the hands of held-out situations that are seen at all, 93 %
 have both (`benchmarks/segmenter.py`)."""
 BEYOND: Final = 0.03
 """Metres from the bones of a known hand from which on a surface is not its own."""
@@ -236,23 +236,15 @@ def _left_over(image: Segmented, seen: Sequence[SegmentedHand], known: Sequence[
     """Of seen hands that are known, what is too far from the joints of these to be theirs: hands that touch them."""
     if not known:
         return []
-    flesh = np.concatenate([_flesh(hand.joints) for hand in known])
+    flesh = np.concatenate([flesh_points(hand.joints) for hand in known])
     rest = []
     for hand in seen:
-        beyond = _distances(hand.points, flesh) > BEYOND**2
+        beyond = squared_distances(hand.points, flesh) > BEYOND**2
         piece = largest_piece(image, hand, beyond)
         if piece is not None and piece.area > LEFT_AREA and piece.score > NEW_SCORE:
             # What is seen as one thing says nothing of two sides.
             rest.append(replace(piece, side_odds=0.0))
     return rest
-
-
-def _flesh(joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Points (n, 3) all along the bones between joints (21, 3)."""
-    start, end = joints[[a for a, _ in BONES]], joints[[b for _, b in BONES]]
-    along = np.linspace(0, 1, 4, dtype=np.float32)[:, None, None]
-    points: NDArray[np.float32] = (start + along * (end - start)).reshape(-1, 3)
-    return points
 
 
 def _shared_out(
@@ -278,7 +270,7 @@ def _shared_out(
             result[numbers[0]] = seen[index]
             continue
         points = seen[index].points
-        away = np.stack([_distances(points, hands[number].joints) for number in numbers])
+        away = np.stack([squared_distances(points, hands[number].joints) for number in numbers])
         for place, number in enumerate(numbers):
             chosen = away.argmin(axis=0) == place
             share = part(image, seen[index], chosen) if chosen.any() else None
@@ -293,13 +285,3 @@ def _cost(expected: Expected, hand: SegmentedHand) -> float:
     right = expected.cube.side == "right"
     against = -hand.side_odds if right else hand.side_odds
     return away + OTHER_SIDE * float(np.tanh(max(against, 0.0)))
-
-
-def _distances(points: NDArray[np.float32], joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squared metres (n,) from each point (n, 3) to the nearest of the joints (m, 3); infinite if none is known."""
-    known = joints[np.isfinite(joints).all(axis=1)]
-    if len(known) == 0:
-        return np.full(len(points), np.inf, np.float32)
-    square = (points**2).sum(1)[:, None] + (known**2).sum(1) - 2 * points @ known.T
-    nearest: NDArray[np.float32] = square.min(axis=1)
-    return nearest
