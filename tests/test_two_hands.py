@@ -166,12 +166,17 @@ def test_lost_hands_are_paired_with_found_ones_all_together():
     # Each found hand is nearest to the first track; that way the second would get a hand that is too far for it.
     first, second = track_at(1, 0.0, 6.0), track_at(2, 0.20, 6.0)
     found = [looked(None, -0.2, 0.9, 0.5), looked(None, 0.05, 0.9, 0.5)]
-    assert continued(found, [0.0, 0.0], [first, second], FRAME_NS) == [first, second]
-    assert continued(found, [0.0, 0.0], [], FRAME_NS) == [None, None]
-    assert continued([looked(None, 1.0, 0.9, 0.5)], [0.0], [first], FRAME_NS) == [None]
+    assert continued(found, [0.0, 0.0], [first, second], FRAME_NS, {}) == [first, second]
+    assert continued(found, [0.0, 0.0], [], FRAME_NS, {}) == [None, None]
+    assert continued([looked(None, 1.0, 0.9, 0.5)], [0.0], [first], FRAME_NS, {}) == [None]
     # The side decides between two that are as near.
     lefty = track_at(3, 0.0, -6.0)
-    assert continued([looked(None, 0.0, 0.1, 0.9)], [0.0], [first, lefty], FRAME_NS) == [lefty]
+    assert continued([looked(None, 0.0, 0.1, 0.9)], [0.0], [first, lefty], FRAME_NS, {}) == [lefty]
+    # But not of one that was followed in this frame, elsewhere: what is where it is may look like the other side.
+    held = {3: HAND}
+    of_its_side, at_its_place = looked(None, 0.15, 0.1, 0.9), looked(None, 0.02, 0.9, 0.1)
+    assert continued([of_its_side, at_its_place], [0.0, 0.0], [lefty], FRAME_NS, {}) == [lefty, None]
+    assert continued([of_its_side, at_its_place], [0.0, 0.0], [lefty], FRAME_NS, held) == [None, lefty]
 
 
 def test_a_hand_is_mostly_of_the_other_side_than_one_that_is_known_and_more_so_if_they_touch():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine import open_engine
@@ -155,7 +158,8 @@ class Tracker:
         unsure = [track for track in self._tracks if all(track is not other for other, _ in sure)]
         missing = self.config.hands - len(sure)
         if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
-            found = self._search(frame, missing, [estimate for _, estimate in sure], unsure)
+            held = {track.id: estimate.joints for track, estimate in chosen}
+            found = self._search(frame, missing, [estimate for _, estimate in sure], unsure, held)
             chosen = without_doubles(better_of(chosen, found), frame.captured_ns)
         self._frames += 1
         hands = self._settle(frame, self._believed(chosen))
@@ -237,11 +241,16 @@ class Tracker:
         return estimate.presence >= self.config.accept and track.distance(estimate.joints, frame.captured_ns) < FAST
 
     def _search(
-        self, frame: DepthFrame, missing: int, known: Sequence[Estimate], unsure: Sequence[Track]
+        self,
+        frame: DepthFrame,
+        missing: int,
+        known: Sequence[Estimate],
+        unsure: Sequence[Track],
+        held: Mapping[int, NDArray[np.float32]],
     ) -> list[tuple[Track, Estimate]]:
         """Look for `missing` hands in the whole image, apart from the known ones.
 
-        A hand that is found near an unsure track continues it; others are new.
+        A hand that is found near an unsure track continues it; others are new. held: as for `continued`.
         """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
@@ -259,7 +268,8 @@ class Tracker:
         looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
-        for pair, seen_side, lost in zip(looked, seen_sides, continued(looked, seen_sides, unsure, frame.captured_ns)):
+        continues = continued(looked, seen_sides, unsure, frame.captured_ns, held)
+        for pair, seen_side, lost in zip(looked, seen_sides, continues):
             side_vote = (pair.right_minus_left or 0.0) + seen_side
             if lost is None:
                 side_vote += by_other_hand(None, pair.best.joints, self._tracks, frame.captured_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,8 @@ JUMP: Final = 0.25
 """A hand that is found this near (metres) to where one was just lost may be the same hand."""
 WANDER: Final = 0.4
 """Metres a second by which a lost hand may have gone further than that."""
+HELD: Final = 0.1
+"""Unless it was followed in this very frame: then it is not further (metres) from there."""
 NEVER: Final = 1e6
 OTHER_HAND: Final = 1.0
 """Log odds, per comparison, that a second hand is of the other side; less than what a clear view says."""
@@ -56,15 +58,25 @@ def owners(places: Sequence[Pair], side_odds: Sequence[float], time_ns: int) -> 
 
 
 def continued(
-    found: Sequence[Pair], side_odds: Sequence[float], lost: Sequence[Track], time_ns: int
+    found: Sequence[Pair],
+    side_odds: Sequence[float],
+    lost: Sequence[Track],
+    time_ns: int,
+    held: Mapping[int, NDArray[np.float32]],
 ) -> list[Track | None]:
-    """Which lost track each found hand continues, None for a new hand: the cheapest way to pair them all."""
+    """Which lost track each found hand continues, None for a new hand: the cheapest way to pair them all.
+
+    held: joints (21, 3), metres, camera frame, by id of the track, of those that were followed in this frame, if
+    unsurely: what is found elsewhere does not continue them, however well its side suits.
+    """
     result: list[Track | None] = [None] * len(found)
     if not found or not lost:
         return result
     cost = np.full((len(found), len(lost)), NEVER)
     for row, (place, odds) in enumerate(zip(found, side_odds)):
         for column, track in enumerate(lost):
+            if track.id in held and _apart(held[track.id], place.best.joints) > HELD:
+                continue
             if track.distance(place.best.joints, time_ns) < JUMP + WANDER * track.unseen_seconds(time_ns):
                 cost[row, column] = _misfit(track, place, odds, time_ns)
     for row, column in zip(*linear_sum_assignment(cost)):
@@ -90,6 +102,11 @@ def _misfit(track: Track, place: Pair, side_odds: float, time_ns: int) -> float:
     """How badly a place suits a track: metres from where it should be, and a side that is not its own."""
     right = float(np.clip((place.right_minus_left or 0.0) + side_odds, -MOST_ODDS, MOST_ODDS))
     return track.distance(_joints(place, track), time_ns) / AWAY - SIDE_WEIGHT * right * math.tanh(track.side_vote / 2)
+
+
+def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Metres between the middles of two hands' joints."""
+    return float(np.linalg.norm(one.mean(axis=0) - other.mean(axis=0)))
 
 
 def _joints(place: Pair, track: Track) -> NDArray[np.float32]:
