@@ -42,6 +42,8 @@ MAX_CAMERAS: Final = 256
 _GRACE_SECONDS: Final = 0.2
 _OLD_SECONDS: Final = 0.25
 _TURN_SECONDS: Final = 0.25
+_STILL_MS: Final = 20
+"""Nothing comes for so long: what was under way while this program was stopped has arrived."""
 HEARTBEAT_MS: Final = 2000
 HEARTBEAT_TIMEOUT_MS: Final = 10_000
 _BATCH: Final = 64
@@ -184,11 +186,15 @@ class Subscriber:
         """The thread: take everything off the network, keep the newest."""
         batch: list[list[bytes] | StreamError] = []
         burst = 0
+        behind_until = 0.0
         try:
             while True:
                 try:
+                    before = self._arrived
                     item = self._taken(socket.recv_multipart(zmq.NOBLOCK))
                     burst += 1
+                    if self._arrived - before > _OLD_SECONDS:
+                        behind_until = self._arrived + _GRACE_SECONDS
                     if item is not None:
                         batch.append(item)
                     if len(batch) < _BATCH:
@@ -196,14 +202,19 @@ class Subscriber:
                     empty = False
                 except zmq.Again:
                     empty = True
+                behind = time.monotonic() < behind_until
                 with self._changed:
                     self._waiting.extend(batch)
                     # After a burst as long as the queues are, the tracker may have dropped newer messages than those:
                     # then only the next one is certainly new.
-                    self._fresh = empty and burst < QUEUE
+                    self._fresh = empty and burst < QUEUE and not behind
                     self._changed.notify_all()
                 batch.clear()
-                if empty:
+                if empty and behind:
+                    # ZeroMQ's own thread hands on what came over the network in pieces, with moments of nothing.
+                    if not socket.poll(_STILL_MS):
+                        behind_until = 0.0
+                elif empty:
                     burst = 0
                     self._wait_for_network(socket)
         except zmq.ContextTerminated:
