@@ -9,6 +9,8 @@ from crossing_samples import apart, crossing, frames, touching
 from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import Cube
+from tracker.simulation.cameras import CAMERAS
+from tracker.simulation.situations import Situation
 from tracker.tracking.association import OTHER_HAND, TOUCHING_HAND, by_other_hand, continued, owners
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles, without_doubtful
 from tracker.tracking.one_euro import FilterConfig
@@ -234,3 +236,22 @@ def test_pixels_that_two_hands_claim_go_to_the_nearer():
     assert masks[0][:, 39].all()  # what came in is as it was
     apart = [masks[0] & ~masks[1], masks[1] & ~masks[0]]
     assert all(after is before for after, before in zip(divided(frame, apart, hands), apart))
+
+
+def test_true_hands_that_touch_are_mostly_two():
+    masks = np.eye(4, dtype=np.bool_), ~np.eye(4, dtype=np.bool_)
+    apart, same = [], 0
+    for seed, camera in enumerate(("d435", "d405", "l515", "kinect2", "sr305", "d455"), start=871_000_000):
+        situation = Situation(seed, "touching", CAMERAS[camera])
+        for second in range(4):
+            truth = situation.shot(float(second), 0.1).frame.truth
+            if len(truth) == 2:
+                one, other = (
+                    replace(looked(None, 0.0, 0.9, 0.1, mask).best, joints=np.float32(known.joints))
+                    for mask, known in zip(masks, truth)
+                )
+                same += same_hand(one, other)
+                apart.append(np.linalg.norm(one.joints[:, None] - other.joints, axis=2).min())
+    assert len(apart) > 10
+    assert min(apart) < 0.03  # they do touch
+    assert same <= len(apart) // 20  # fingers between fingers are taken for one hand

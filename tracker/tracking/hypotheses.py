@@ -16,7 +16,7 @@ from tracker.tracking.track import Track
 
 SAME_FLESH: Final = 0.025
 """Two estimates are one hand if the joints of one are this close (metres, on average) to the bones of the other: two
-hands do not fit into each other. Of hands that touch, in simulated situations, none is nearer than 4 cm."""
+hands hardly fit into each other. Of hands that touch, in 80 simulated situations, 4 % are nearer, and would be one."""
 SAME_HAND: Final = 0.05
 """Or if their joints are this close, each to its like, on the same pixels: hands that touch rest on their own."""
 SHARED_PIXELS: Final = 0.5
