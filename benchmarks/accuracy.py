@@ -228,8 +228,8 @@ def _views(spec: str, places: Sequence[int] | None = None) -> Iterator[View]:
 def _gather(
     sources: Sequence[Source], methods: Sequence[Method], options: argparse.Namespace
 ) -> tuple[list[Result], int]:
-    """The results in the order of the sources, and the exit status: Ctrl-C leaves those that were done, and a source
-    that cannot be read leaves the others.
+    """The results in the order of the sources, and the exit status: Ctrl-C, or an error of another kind, leaves those
+    that were done, and a source that cannot be read leaves the others. Raises TrackerError if none was done.
     """
     limit = options.frames or (None if options.set else DEFAULT_FRAMES)
     results: list[Result] = []
@@ -247,6 +247,11 @@ def _gather(
         except KeyboardInterrupt:
             status = STOPPED
             bar.write(f"stopped after {len(results)} of {len(sources)} sequences", file=sys.stderr)
+        except TrackerError as error:
+            if not results:
+                raise
+            status = 1
+            bar.write(f"error: {error} (after {len(results)} of {len(sources)} sequences)", file=sys.stderr)
         finally:
             running.close()
     return sorted(results, key=lambda result: result.source), status

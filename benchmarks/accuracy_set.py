@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -188,11 +189,12 @@ def _numbers(hands: Sequence[Sequence[Any]]) -> np.ndarray:
 
 def _keep(sequence: FrozenSequence, folder: Path) -> None:
     """Render a sequence into a recording folder; it gets its name when it is whole."""
-    part = folder.with_name(folder.name + ".part")
+    # Not another process's: it may be keeping the same sequence.
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     beside = []
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             writer: RecordingFolderWriter | None = None
             for view in rendered(sequence):
@@ -205,9 +207,19 @@ def _keep(sequence: FrozenSequence, folder: Path) -> None:
                 partial_hands = [{"side": hand.side, "joints": hand.joints.tolist()} for hand in view.partial]
                 beside.append({"hidden": hidden, "partial": partial_hands})
         (part / BESIDE).write_text(json.dumps(beside), encoding="utf-8")
-        part.rename(folder)
+        _rename(part, folder)
     except OSError as error:
         raise DataError(f"cannot keep frames in {folder.parent}: {error.strerror}") from error
+
+
+def _rename(part: Path, folder: Path) -> None:
+    """Give a whole folder its name, unless another run was first."""
+    try:
+        part.rename(folder)
+    except OSError:
+        if not (folder / BESIDE).is_file():
+            raise
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _kept(folder: Path) -> Iterator[View]:

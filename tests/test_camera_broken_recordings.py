@@ -38,6 +38,7 @@ HEADERS = [
     ({"fy": float("nan")}, '"fy" must be a finite number'),
     ({"cx": float("inf")}, '"cx" must be a finite number'),
     ({"cy": True}, '"cy" must be a finite number'),
+    ({"fx": 10**400}, '"fx" must be a finite number'),
     ({"depth_scale": 0}, "depth_scale must be a positive"),
     ({"depth_scale": -0.001}, "depth_scale must be a positive"),
     ({"depth_scale": None}, '"depth_scale" is missing'),
@@ -53,7 +54,7 @@ def test_a_wrong_entry_of_the_header_is_told(folder, entries, message):
         open_camera(str(folder))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff", "[" * 100_000])
 def test_a_header_that_is_no_json_object_is_told(folder, text):
     (folder / "camera.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(CameraError, match=r"camera\.json"):

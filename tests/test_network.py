@@ -78,6 +78,8 @@ def test_joints_leave_the_network_whatever_its_form(changes: dict[str, int], pre
         {"input_size": 20},
         {"output_scale": 3},
         {"front_kernel": 6},
+        {"front_kernel": -7},
+        {"width": 10**9},
         {"front_kernel": 6, "front_stride": 2, "output_scale": 2},
     ],
 )

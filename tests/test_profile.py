@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tracker import Tracker, TrackerConfig
+from tracker import Tracker, TrackerConfig, hand_tracker
 from tracker.camera.simulated import SimulatedCamera
 from tracker.cli import main
+from tracker.engine import open_engine
 from tracker.errors import ProfileError
 from tracker.hand.profile import BONE_NAMES, HandProfile, read_profile, write_profile
 from tracker.hand.skeleton import MEAN_HAND_LENGTH, PROPORTIONS
@@ -90,10 +91,19 @@ def test_a_missing_file_is_named(tmp_path):
             read_profile(path)
 
 
-def test_a_profile_is_used_instead_of_an_estimate(tmp_path):
+def test_a_profile_is_used_instead_of_an_estimate(monkeypatch):
+    opened = []
+
+    def note(network, *rest, **more):
+        opened.append(network)
+        return open_engine(network, *rest, **more)
+
+    monkeypatch.setattr(hand_tracker, "open_engine", note)
     profile = HandProfile(tuple(BONES.values()), tuple(BONES.values()))
     with Tracker(engine="openvino", config=TrackerConfig(profile=profile)) as tracker:
         assert tracker.edge == pytest.approx(0.26 * 0.2 / MEAN_HAND_LENGTH)
+        (network,) = opened
+        assert network.decoder.radius * tracker.edge / 2 == pytest.approx(0.01)
         found = []
         for frame in SimulatedCamera(realtime=False, frames=4, seed=5):
             found += [hand.joints for hand in tracker.track(frame).hands]

@@ -365,6 +365,12 @@ def test_geometry_is_asked_while_nothing_believable_is_seen(monkeypatch: pytest.
     place = sight.follow(doubtful.frame, [expected(0, 0, 0.6)])[0]
     sight.search(doubtful.frame, 2, [known(expected(0, 0, 0.6), place)])
     assert len(asked) == 2
+    # Nor is it asked more often where a thing is now taken for a hand and now not.
+    clear = Picture().disc(0, 0, 0.6, 0.05, RIGHT)
+    sight = NetworkSight(lambda depth, focal: (clear if number % 2 else doubtful).network(depth, focal), SIZE)
+    for number in range(BLIND_FRAMES + 3):
+        sight.search((clear if number % 2 else doubtful).frame, 2, [])
+    assert len(asked) == 4
 
 
 def test_nobody_has_two_right_hands() -> None:

@@ -75,27 +75,6 @@ def test_joints_are_near_the_truth_and_sides_are_right(tracker):
     assert wrong <= 0.05 * len(errors)
 
 
-@pytest.mark.parametrize(
-    ("folder", "least"),
-    [("sr305_230536", 8), ("sr305_231615", 11), ("face_behind_hand", 8), ("kinect2_person", 36)],
-)
-def test_real_hands_are_found_and_nothing_else(tracker, folder, least):
-    if not (SHARED / folder).is_dir():
-        pytest.skip("the shared real recordings are not here")
-    tracker.reset()
-    messages = 0
-    found = 0
-    most = 0
-    with open_camera(str(SHARED / folder)) as camera:
-        for frame in camera:
-            hands = tracker.track(frame).hands
-            messages += 1
-            found += len(hands) > 0
-            most = max(most, len(hands))
-    assert found >= least
-    assert most == 1
-
-
 def test_an_empty_scene_gives_empty_messages(tracker):
     tracker.reset()
     with SimulatedCamera(realtime=False, frames=1) as camera:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tracker import TrackerConfig
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.simulation.gestures import GESTURES
 from tracker.simulation.hand import HandModel
@@ -63,10 +64,18 @@ def test_a_joint_that_the_network_is_unsure_of_does_not_flicker_but_goes_with_it
     np.testing.assert_allclose(out[-1][:, 0] - HAND[:, 0], 0.6 * 29 / 30, atol=0.02)
 
 
-@pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}])
+@pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}, {"beta": np.nan}])
 def test_filter_nonsense_is_refused(values):
     with pytest.raises(ValueError, match="cut-offs"):
         FilterConfig(**values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"patience": np.nan}, {"patience": -1.0}, {"side_every": 0}, {"search_every": 0}, {"side_frames": -1}]
+)
+def test_nonsense_about_following_is_refused(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        TrackerConfig(**values)
 
 
 def test_the_next_cube_is_where_the_hand_is_going():

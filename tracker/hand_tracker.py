@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,8 +56,9 @@ DOUBTED: Final = (1, 3)
 class TrackerConfig:
     """How hands are followed.
 
-    hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept.
-    patience: seconds that a hand may be unseen before it is lost.
+    hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept; a further
+    hand needs some confidence as well (`FURTHER`).
+    patience: seconds that a hand may be unseen before it is lost; beside another hand `HIDDEN_PATIENCE` times as long.
     side_frames: in how many first frames both sides are tried; side_every: and how often later. Then, of networks that
     want upright cubes, hands without a forearm are also looked at the other way up.
     search_every: frames between two searches for a further hand; while there is none, or one was just lost, every
@@ -82,6 +84,13 @@ class TrackerConfig:
             raise ValueError(f"hands must be from 1 to 4, is {self.hands}")
         if not 0 < self.keep <= self.accept < 1:
             raise ValueError(f"want 0 < keep <= accept < 1, got {self.keep} and {self.accept}")
+        if not (math.isfinite(self.patience) and self.patience >= 0):
+            raise ValueError(f"patience must be a number of seconds from 0, is {self.patience}")
+        if self.side_frames < 0 or self.side_every < 1 or self.search_every < 1:
+            raise ValueError(
+                "side_frames must be at least 0, side_every and search_every at least 1, are "
+                f"{self.side_frames}, {self.side_every} and {self.search_every}"
+            )
 
 
 class Tracker:
@@ -110,6 +119,8 @@ class Tracker:
             )
         self.model = network.config.name
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
+        # In a cube of another size, 10 mm are another share of it.
+        network.decoder.set_edge(self.edge)
         self._aim = Aim(self.edge, network.config.upright)
         self._sight = open_sight(self.config.segmentation, engine, threads)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
@@ -205,21 +216,21 @@ class Tracker:
         looked = self._looker(frame, candidates, self._timed)
         seen_sides = [places[pair.candidate.number].side_odds for pair in looked]
         chosen = []
+        present = [track for track in self._tracks if not track.missed]
         for pair, seen_side, followed in zip(looked, seen_sides, owners(looked, seen_sides, now)):
             stayed = followed is pair.candidate.track
             compared = pair.right_minus_left if voting[pair.candidate.number] else None
             if stayed and compared is not None:
-                followed.compared = compared + by_other_hand(
-                    followed, followed.predicted_joints(now), self._tracks, now
-                )
+                followed.compared = compared + by_other_hand(followed, followed.predicted_joints(now), present, now)
             if stayed and (compared is not None or seen_side):
                 # What was said when both sides were tried counts until they are tried again: else what is seen in
                 # each frame would outvote it by numbers alone.
                 followed.vote(followed.compared + seen_side)
-            estimate = pair.of_side(followed.side)
+            # Where the vote has just changed, only the side that it was taken for may have been tried.
+            estimate = pair.of_side(followed.side) or pair.best
             # What is found where a hand was lost some time ago is as doubtful as a new one.
             least = self.config.keep if followed.missed <= DOUBTFUL else self.config.accept
-            if estimate is not None and estimate.presence >= least:
+            if estimate.presence >= least:
                 chosen.append((followed, estimate))
         return chosen
 
@@ -268,15 +279,17 @@ class Tracker:
         looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
+        # What is only waited for says nothing of others: it may be the very hand that is new here.
+        present = [track for track in self._tracks if track.id in held]
         continues = continued(looked, seen_sides, unsure, frame.captured_ns, held)
         for pair, seen_side, lost in zip(looked, seen_sides, continues):
             side_vote = (pair.right_minus_left or 0.0) + seen_side
             if lost is None:
-                side_vote += by_other_hand(None, pair.best.joints, self._tracks, frame.captured_ns)
+                side_vote += by_other_hand(None, pair.best.joints, present, frame.captured_ns)
             track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
             estimate = pair.of_side(track.side) or pair.best
             if lost is None:
-                if (self._tracks or chosen) and estimate.hand_confidence < FURTHER:
+                if (present or chosen) and estimate.hand_confidence < FURTHER:
                     continue
                 self._next_id += 1
                 track.compared = pair.right_minus_left or 0.0
@@ -303,7 +316,9 @@ class Tracker:
 
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:
         """Take this frame's estimates into the tracks, and say what is published of them."""
-        chosen = chosen[: self.config.hands]
+        # The surest, in the order of their ids.
+        surest = sorted(chosen, key=lambda pair: -pair[0].sureness)[: self.config.hands]
+        chosen = [pair for pair in chosen if pair in surest]
         seen_now = {track.id for track, _ in chosen}
         waiting = [track for track in self._tracks if track.id not in seen_now]
         for track in waiting:

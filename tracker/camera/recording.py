@@ -63,7 +63,7 @@ def read_folder_messages(path: Path) -> list[str]:
 def _frame_number(line: str) -> int | None:
     try:
         return int(json.loads(line)["frame"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
@@ -73,7 +73,7 @@ def read_header(path: Path) -> RecordingHeader:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CameraError(f"{path.parent} is no recording folder: it has no {path.name}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CameraError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(entries, dict):
         raise CameraError(f"{path}: expected an object with name, width, height, fx, fy, cx, cy, depth_scale")
@@ -178,7 +178,7 @@ def _parse_truth(line: str, where: str) -> tuple[int, tuple[HandTruth, ...]]:
     try:
         entry = json.loads(line)
         number, hands = entry["frame"], entry["hands"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CameraError(f'{where}: expected {{"frame": 0, "hands": [...]}}, found {line[:60]!r}') from error
     if isinstance(number, bool) or not isinstance(number, int) or not isinstance(hands, list):
         raise CameraError(f'{where}: "frame" must be a whole number and "hands" a list')

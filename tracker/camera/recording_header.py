@@ -61,6 +61,10 @@ def _number(entries: Mapping[str, object], key: str, where: str) -> float:
     value = entries.get(key)
     if value is None:
         raise CameraError(f'{where}: "{key}" is missing')
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CameraError(f'{where}: "{key}" must be a finite number, is {value!r}')
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise CameraError(f'{where}: "{key}" must be a finite number, is {str(value)[:40]!r}')
+    return number

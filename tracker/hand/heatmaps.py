@@ -71,8 +71,12 @@ class Decoder(nn.Module):
         if decode not in ("peak", "softmax"):
             raise ValueError(f"decode must be 'peak' or 'softmax', is {decode!r}")
         self.decode = decode
-        self.radius = self.TOLERANCE / (edge / 2)
         self.slope, self.offset = calibration
+        self.set_edge(edge)
+
+    def set_edge(self, edge: float) -> None:
+        """Cubes of another edge (metres) are looked into, as of a person with larger or smaller hands."""
+        self.radius = self.TOLERANCE / (edge / 2)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, J, G, G, G) maps to (B, J, 4) float32: x y z in cube coordinates and confidence 0..1."""

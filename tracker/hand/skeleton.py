@@ -43,3 +43,8 @@ that the networks learn; tables of anatomy (Buchholz 1992) put the knuckles else
 def joint(name: str) -> int:
     """Index of a joint by its name; raises ValueError for a name that `hand21` does not have."""
     return JOINT_NAMES.index(name)
+
+
+FLESH: Final[tuple[float, ...]] = (0.040, 0.035, 0.022, 0.018, 0.015, *(0.028, 0.018, 0.016, 0.013) * 4)
+"""Metres of the hand's own flesh before each joint at most: a surface further before it is another finger, or a thing,
+and hides it. About twice what lies before it on average, as a joint may be seen from the side."""

@@ -35,8 +35,10 @@ class V2VConfig:
     def __post_init__(self) -> None:
         if self.joints < 1 or self.width < 2 or self.width % 2:
             raise ValueError(f"a network needs joints >= 1 and an even width, got {self.joints} and {self.width}")
-        if self.blocks < 1:
-            raise ValueError(f"blocks must be at least 1, is {self.blocks}")
+        if self.blocks < 1 or self.front_kernel < 1:
+            raise ValueError(f"blocks and front_kernel must be at least 1, are {self.blocks} and {self.front_kernel}")
+        if self.joints > 1024 or self.width > 1024 or self.blocks > 64 or self.front_kernel > 16:
+            raise ValueError(f"no network is so large: {self}")
         if not 16 <= self.input_size <= 512 or self.input_size % 8:
             raise ValueError(f"input_size must be a multiple of 8 from 16 to 512, is {self.input_size}")
         if self.output_scale not in (1, 2):

@@ -84,7 +84,7 @@ def load_weights(path: Path) -> HandNetwork:
         values["v2v"] = V2VConfig(**values["v2v"])
         values["calibration"] = tuple(values["calibration"])
         network = HandNetwork(HandNetworkConfig(**values))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unknown(path, error) from error
     _fill(path, network.v2v, state)
     return network.eval()
@@ -97,7 +97,7 @@ def load_segmenter(path: Path) -> Segmenter:
         values = json.loads(config)
         values["channels"] = tuple(values["channels"])
         network = Segmenter(SegmenterConfig(**values))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unknown(path, error) from error
     _fill(path, network, state)
     return network.eval()

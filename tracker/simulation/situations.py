@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame, HandTruth, Intrinsics
+from tracker.hand.skeleton import FLESH
 from tracker.simulation.arms import UPPER_ARM, palm_rotation, reach
 from tracker.simulation.cameras import CameraModel, random_camera, scaled
 from tracker.simulation.gestures import GESTURES, Pose, random_pose
@@ -35,8 +36,6 @@ TEST_SEEDS: Final = range(900_000_000, 900_001_000)
 FRAMES_PER_SECOND: Final = 30
 POSE_SECONDS: Final = 1.3
 """Time from one pose to the next."""
-FLESH: Final = np.array([0.04, 0.035, 0.022, 0.018, 0.015] + [0.028, 0.018, 0.016, 0.013] * 4)
-"""Metres of the hand's own flesh before each joint at most: a surface further before it hides it."""
 INSIDE: Final = 0.6
 """Share of the joints that must be inside the image for a hand to count."""
 SEEN: Final = 0.3
@@ -245,5 +244,5 @@ def _hidden(hand: HandTruth, depth: NDArray[np.float32], k: Intrinsics) -> tuple
     inside = np.asarray(((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1))
     behind = np.zeros(len(pixels), np.bool_)
     surface = depth[pixels[inside, 1], pixels[inside, 0]]
-    behind[inside] = (surface > 0) & (hand.joints[inside, 2] - surface > FLESH[inside])
+    behind[inside] = (surface > 0) & (hand.joints[inside, 2] - surface > np.array(FLESH)[inside])
     return behind, ~inside

@@ -36,7 +36,8 @@ class FilterConfig:
     derivative_cutoff: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.min_cutoff <= 0 or self.beta < 0 or self.derivative_cutoff <= 0:
+        finite = all(math.isfinite(value) for value in (self.min_cutoff, self.beta, self.derivative_cutoff))
+        if not finite or self.min_cutoff <= 0 or self.beta < 0 or self.derivative_cutoff <= 0:
             raise ValueError(f"filter cut-offs must be above 0 Hz and beta at least 0: {self}")
 
 

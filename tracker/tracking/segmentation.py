@@ -204,7 +204,11 @@ def forearm(image: Segmented, hand: SegmentedHand) -> NDArray[np.int64]:
     if len(points) == 0:
         return np.empty((0, 2), np.int64)
     away = KDTree(hand.points).query(points, distance_upper_bound=FOREARM)[0]
-    return np.stack([row, column], axis=1)[away < FOREARM]
+    arm = np.stack([row, column], axis=1)[away < FOREARM]
+    # Another arm may pass by; where an arm hangs together with the hand, that one is its own.
+    piece = _pieces(image.depth, np.concatenate([hand.pixels, arm]), np.zeros(len(hand.pixels) + len(arm), np.bool_))
+    own = np.isin(piece[len(hand.pixels) :], piece[: len(hand.pixels)])
+    return arm[own] if own.any() else arm
 
 
 def heading(image: Segmented, hand: SegmentedHand, arm: NDArray[np.int64]) -> NDArray[np.floating] | None:

@@ -63,7 +63,8 @@ CLEAR_ODDS: Final = 1.0
 AGAIN: Final = 0.1
 """A hand beside known ones is new only if one was seen this near (metres) in the frame before."""
 BLIND_FRAMES: Final = 15
-"""Geometry is asked in one of so many searches while the network sees no hand that could be one to follow."""
+"""Geometry is asked in one of so many searches at most, and only where the network sees no hand that could be one to
+follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +133,8 @@ class GeometricSight(Sight):
     def search(self, frame: DepthFrame, most: int, known: Sequence[Known]) -> list[Place]:
         """See `Sight`."""
         return [
-            Place(region.center, region.mask, 0.0) for region in find_hands(frame, most, [hand.cube for hand in known])
+            Place(region.center, region.mask, 0.0, None if region.arm is None else -region.arm)
+            for region in find_hands(frame, most, [hand.cube for hand in known])
         ]
 
 
@@ -147,7 +149,7 @@ class NetworkSight(Sight):
 
     def reset(self) -> None:
         """See `Sight`."""
-        self._blind = 0
+        self._rest = 0
         self._frame: DepthFrame | None = None
         self._before: list[SegmentedHand] = []
         self._seen: tuple[Segmented, list[SegmentedHand]] | None = None
@@ -180,8 +182,9 @@ class NetworkSight(Sight):
         clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
         followed = [hand for hand in seen if any(_covered(image, hand, one.mask) > OVERLAP for one in known)]
         # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
-        self._blind = 0 if clear or followed else self._blind + 1
-        if self._blind % BLIND_FRAMES == 1:
+        self._rest = max(self._rest - 1, 0)
+        if not (clear or followed or self._rest):
+            self._rest = BLIND_FRAMES
             return GeometricSight().search(frame, most, known)
         new = [hand for hand in clear if all(hand is not other for other in followed)]
         new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]

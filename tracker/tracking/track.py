@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tracker.camera.frame import DepthFrame, Side
 from tracker.hand.cube import Cube, cube_center, triple
 from tracker.hand.profile import HandProfile
+from tracker.hand.skeleton import FLESH
 from tracker.tracking.anatomy import BoneLengths, fitted
 from tracker.tracking.one_euro import FilterConfig, OneEuro
 
@@ -21,9 +22,6 @@ STEADY = 0.1
 """Share of a new frame in the running means of confidence."""
 SETTLED = 10
 """Frames from which on the mean of a hand's confidence says more than its first frame."""
-FLESH = np.array([0.040, 0.035, 0.022, 0.018, 0.015] + [0.028, 0.018, 0.016, 0.013] * 4)
-"""Metres of the hand's own flesh before each joint at most: a surface further before it is another finger, or a thing.
-About twice what lies before it on average, as a joint may be seen from the side."""
 SLACK = 0.006
 """Metres by which a joint's estimated depth may be off for that."""
 VISIBLE_BEFORE = 0.020
@@ -154,5 +152,5 @@ def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.
     pixels = np.rint(np.clip(center[:, None] + offsets, 0, (k.width - 1, k.height - 1))).astype(np.int64)
     surface = frame.depth[pixels[..., 1], pixels[..., 0]] * frame.depth_scale
     behind = depth[:, None] - surface
-    own = (surface > 0) & (behind < FLESH[:, None] + SLACK) & (behind > -VISIBLE_BEFORE)
+    own = (surface > 0) & (behind < np.array(FLESH)[:, None] + SLACK) & (behind > -VISIBLE_BEFORE)
     return np.asarray(tracked & (own.mean(axis=1) > SEEN_SHARE))

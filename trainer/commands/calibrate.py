@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tracker.hand_tracker import Tracker
+    from tracker.simulation.situations import Situation
 
 FIRST_SEED = 801_000_000
 """Of the situations that are tracked here: neither training nor the test set draws them."""
@@ -24,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `calibrate`."""
     parser.add_argument("weights", metavar="WEIGHTS", help="a weights file of `fit`, or the name of shipped ones")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write them (default: the file itself)")
-    parser.add_argument("--sequences", type=positive, default=80, help="situations to track (default: 80)")
-    parser.add_argument("--frames", type=positive, default=12, help="of each (default: 12)")
+    parser.add_argument("--sequences", type=positive, default=120, help="situations to track (default: 120)")
+    parser.add_argument("--frames", type=positive, default=30, help="of each (default: 30)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
     from tracker.hand_tracker import Tracker
     from tracker.network.hand_network import HandNetwork
     from tracker.network.weights import SEGMENTER, find_weights, load_weights, save_weights, shipped_weights
+    from tracker.simulation.cameras import CAMERAS
+    from tracker.simulation.situations import Situation
+    from tracker.simulation.stage import KINDS
     from trainer.judging.confidence import calibrated, calibration_error, fit_confidence
 
     if options.weights == SEGMENTER:
@@ -56,10 +60,15 @@ def run(options: argparse.Namespace) -> int:
     if target.suffix != ".safetensors" or not os.access(target.parent, os.W_OK):
         raise DataError(f"{target} cannot be written: give a file *.safetensors in a folder that can")
     slope, offset = network.config.calibration
+    kinds, cameras = tuple(KINDS), tuple(CAMERAS.values())
     found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
     with Tracker(str(path)) as tracker:
         for number in tqdm(range(options.sequences), unit="sequence", disable=None):
-            found[number % 2] += _tracked(tracker, FIRST_SEED + number, options.frames)
+            # Kinds and cameras take turns; each is half fitted, half judged.
+            rounds = number // len(kinds)
+            camera = cameras[(number + rounds) % len(cameras)]
+            situation = Situation(FIRST_SEED + number, kinds[number % len(kinds)], camera)
+            found[(number + rounds) % 2] += _tracked(tracker, situation, options.frames)
     if not all(found):
         raise DataError("no hands were found in one half of the situations: take more --sequences, or train longer")
     (fit_p, fit_mm), (held_p, held_mm) = (tuple(map(np.concatenate, zip(*half))) for half in found)
@@ -77,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         "command": command_line(),
         "commit": commit(),
         "fitted_on": f"published joints of every other of {options.sequences} situations of {options.frames} frames, "
-        f"seeds from {FIRST_SEED}; judged on the rest",
+        f"kinds and cameras in turn, seeds from {FIRST_SEED}; judged on the rest",
         "calibration_error_before": round(before, 4),
         "calibration_error": round(after, 4),
     }
@@ -86,19 +95,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tracked(tracker: Tracker, seed: int, frames: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-    """Confidence and error in mm of the joints (21,) of each published hand of a situation."""
+def _tracked(
+    tracker: Tracker, situation: Situation, frames: int
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+    """Confidence and error in mm of the joints (21,) of each published hand of a situation.
+
+    Each begins somewhere in its gestures, so that all that hands do is met, not only what they do at first.
+    """
     import numpy as np
 
-    from tracker.simulation.situations import FRAMES_PER_SECOND, Situation
+    from tracker.simulation.situations import FRAMES_PER_SECOND, POSE_SECONDS
     from trainer.judging.pairing import pair
 
     tracker.reset()
-    situation = Situation(seed)
-    for number in range(frames):
-        frame = situation.shot(1 + number / FRAMES_PER_SECOND).frame
-        hands = tracker.track(frame).hands
+    first = round(np.random.default_rng([situation.seed, 44]).uniform(0, 4 * POSE_SECONDS) * FRAMES_PER_SECOND)
+    for number in range(first, first + frames):
+        frame = situation.shot(number / FRAMES_PER_SECOND).frame
         truth = frame.truth or ()
+        hands = tracker.track(frame).hands
         for known, published in pair(hands, truth).items():
             away = np.linalg.norm(hands[published].joints - truth[known].joints, axis=1)
             yield hands[published].joint_confidence, 1000 * away

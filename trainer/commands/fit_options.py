@@ -37,8 +37,8 @@ def network_of(options: argparse.Namespace, train: SampleSource) -> V2VConfig:
         network,
         joints=1 if options.global_joints else train.joints,
         input_size=options.input_size or network.input_size,
-        # The paper's network only finds joints.
-        presence=network.presence and _others(train) and options.recipe != "paper",
+        # The paper's network only finds joints; the tracker wants to know whether there is a hand at all.
+        presence=_others(train) and options.recipe != "paper" and not options.global_joints,
     )
 
 
