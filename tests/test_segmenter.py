@@ -216,6 +216,7 @@ def test_of_its_own_forearm_a_hand_keeps_what_is_next_to_it() -> None:
     for step in range(10):
         picture.disc(0, 0.06 + 0.02 * step, 0.6, 0.02, ARM)
     picture.disc(-0.06, 0, 0.69, 0.03, ARM)  # beside it in the image, but behind
+    picture.disc(0.06, 0, 0.645, 0.03, ARM)  # nearer, but another arm that passes by
     frame = picture.frame
     image = segment(frame, picture.network, SIZE)
     (hand,) = hands_in(image)

@@ -1,5 +1,6 @@
 """Training data, augmentation, losses, fitting, resuming and judging."""
 
+import argparse
 import copy
 import io
 import math
@@ -21,6 +22,7 @@ from tracker.hand.voxels import voxelise
 from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights
 from trainer.cli import main
+from trainer.commands.fit_options import network_of
 from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.identity import identity
 from trainer.data.packed import PackedSamples
@@ -518,3 +520,13 @@ def test_bad_input_is_one_line(words, message, capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().err.strip()
     assert message in printed
     assert "\n" not in printed
+
+
+@pytest.mark.parametrize("model", ["v2v", "v2v-lite"])
+def test_every_network_that_can_learn_it_says_whether_there_is_a_hand(model):
+    options = argparse.Namespace(model=model, global_joints=False, input_size=None, recipe="modern")
+    both, hands_only = SyntheticSamples(9, 1), SyntheticSamples(9, 1, others=0.0)
+    assert network_of(options, both).presence
+    assert not network_of(options, hands_only).presence
+    options.recipe = "paper"
+    assert not network_of(options, both).presence

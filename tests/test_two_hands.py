@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from crossing_samples import apart, crossing, frames, touching
 
-from tracker import Tracker, TrackerConfig
+from tracker import Tracker, TrackerConfig, hand_tracker
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import Cube
 from tracker.simulation.cameras import CAMERAS
@@ -85,6 +85,56 @@ def test_a_segmentation_that_is_a_little_wrong_in_every_frame_does_not_outvote_t
     ids, wrong, _ = followed(tracker, source)
     assert wrong == 0
     assert min(map(len, ids.values())) >= 36
+
+
+def test_a_hand_that_is_only_waited_for_says_nothing_of_another(tracker, monkeypatch):
+    asked = []
+
+    def note(hand, joints, tracks, now):
+        asked.append({track.id for track in tracks} - {hand.id if hand else 0})
+        return 0.0
+
+    def leap(time):
+        return (-0.25 if time < 0.15 else 0.25, 0.08, 0.5), (0, 0, 9)
+
+    monkeypatch.setattr(hand_tracker, "by_other_hand", note)
+    tracker.reset()
+    ids = []
+    for frame in frames(leap, 12, without={"left": range(12)}):
+        ids += [hand.id for hand in tracker.track(frame).hands]
+        tracker_ids = {track.id for track in tracker.tracks}
+    assert len(set(ids)) == len(tracker_ids) == 2  # it is a new hand there, and the old one is waited for
+    assert asked
+    assert not any(asked)
+
+
+def test_a_hand_whose_side_was_just_voted_otherwise_is_published_all_the_same(tracker, monkeypatch):
+    tracker.reset()
+    source = list(frames(apart, 20, without={"left": range(20)}))
+    for frame in source[:12]:
+        tracker.track(frame)
+    (track,) = tracker.tracks
+    assert track.side == "right"
+    plain = tracker._sight.follow
+    monkeypatch.setattr(
+        tracker._sight, "follow", lambda *words: [replace(place, side_odds=-4.0) for place in plain(*words)]
+    )
+    monkeypatch.setattr(tracker._sight, "search", lambda *words: [])
+    track.side_vote, track.compared = 0.3, 0.0
+    (hand,) = tracker.track(source[12]).hands
+    assert (hand.id, hand.side) == (track.id, "left")
+    assert np.linalg.norm(hand.joints - source[12].truth[0].joints, axis=1).mean() < SAME_PLACE
+
+
+def test_of_too_many_hands_the_surest_are_published(tracker):
+    tracker.reset()
+    tracks = [track_at(number, 0.2 * number, 6.0) for number in (1, 2, 3)]
+    for track, sureness in zip(tracks, (0.3, 0.9, 0.6)):
+        track.sureness = sureness
+    chosen = [(track, looked(track, 0.2 * track.id, 0.9, 0.1).best) for track in tracks]
+    (frame,) = frames(apart, 1)
+    assert [hand.id for hand in tracker._settle(frame, chosen)] == [2, 3]
+    tracker.reset()
 
 
 HAND = np.random.default_rng(0).uniform(-0.06, 0.06, (21, 3)).astype(np.float32) + np.array([0, 0, 0.5], np.float32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tracker.camera.frame import DepthFrame, Side
 from tracker.hand.cube import Cube, cube_center, triple
 from tracker.hand.profile import HandProfile
-from tracker.hand.skeleton import FLESH
+from tracker.hand.skeleton import FLESH, JOINT_COUNT
 from tracker.tracking.anatomy import BoneLengths, fitted
 from tracker.tracking.one_euro import FilterConfig, OneEuro
 
@@ -58,6 +58,7 @@ class Track:
         self._profile = profile
         self._bones = BoneLengths()
         self._trust: NDArray[np.floating] | None = None
+        self._unrest = np.zeros(JOINT_COUNT)
         self._filter_config = filter_config
         self._filter = OneEuro(filter_config) if filter_config else None
 
@@ -129,9 +130,13 @@ class Track:
         self.age += 1
         self.missed = 0
         # Confidence as it is mostly: from frame to frame it trembles, and the joints would with it. Nor is a joint
-        # followed that is sure for one frame only.
-        self._trust = confidence if self._trust is None else self._trust + STEADY * (confidence - self._trust)
-        smooth = self._filter(joints, time_ns, np.minimum(confidence, self._trust)) if self._filter else joints
+        # followed that is sure for one frame only, or now and then: where it is hidden, the network may jump between
+        # two places, sure of each.
+        change = np.zeros(JOINT_COUNT) if self._trust is None else confidence - self._trust
+        self._trust = confidence if self._trust is None else self._trust + STEADY * change
+        self._unrest = (1 - STEADY) * (self._unrest + STEADY * change**2)
+        trust = np.minimum(confidence, self._trust) - np.sqrt(self._unrest)
+        smooth = self._filter(joints, time_ns, trust) if self._filter else joints
         learnt = self._bones.update(joints, confidence, time_ns)
         lengths = self._profile.lengths(self.side) if self._profile else learnt
         return fitted(smooth, self._trust, lengths, self.side)
