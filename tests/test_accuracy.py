@@ -413,7 +413,7 @@ def test_a_sequence_that_two_runs_keep_at_once_is_kept(tmp_path, monkeypatch):
 def test_shipped_weights_find_real_hands_where_they_are(tmp_path):
     output = tmp_path / "all.json"
     assert accuracy.main(["--set", "real", "--output", str(output)]) == 0
-    found = {name: methods["filtered"] for name, methods in json.loads(output.read_text())["figures"].items()}
+    found = {name: methods["v2v-lite"] for name, methods in json.loads(output.read_text())["figures"].items()}
     for name, frames in (("face_behind_hand", 8), ("sr305_230536", 8), ("sr305_231615", 11), ("kinect2_person", 40)):
         assert (found[name]["found"], found[name]["false_hands"]) == (frames, 0), name
     assert (found["sr305_230536"]["found_side"], found["sr305_231615"]["found_side"]) == (8, 11)
