@@ -43,5 +43,12 @@ def test_mistakes_are_told(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{")
     assert main(["calibrate", str(tmp_path / "a.safetensors")]) == 1
     assert "a.json cannot be read" in capsys.readouterr().err
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    assert main(["calibrate", str(tmp_path / "a.safetensors")]) == 1
+    assert "a.json cannot be read" in capsys.readouterr().err
+    shipped = load_weights(shipped_weights()["v2v-lite"])
+    save_weights(tmp_path / "flat.safetensors", HandNetwork(replace(shipped.config, calibration=(0.0, 1.0))), {})
+    assert main(["calibrate", str(tmp_path / "flat.safetensors")]) == 1
+    assert "slope 0" in capsys.readouterr().err
     assert main(["calibrate", str(shipped_weights()["v2v-lite"]), "--sequences", "1"]) == 1
     assert "at least 2" in capsys.readouterr().err

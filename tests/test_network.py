@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,6 +87,14 @@ def test_joints_leave_the_network_whatever_its_form(changes: dict[str, int], pre
 def test_a_network_that_cannot_be_built_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"joints|input_size|output_scale|front_kernel"):
         V2VConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"upright": "no"}, {"upright": None}, {"name": None}])
+def test_a_description_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="true or false"):
+        HandNetworkConfig(v2v=V2VConfig(), **wrong)
+    with pytest.raises(ValueError, match="presence"):
+        V2VConfig(presence="x")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -185,7 +194,7 @@ def test_shipped_weights_load(path: Path) -> None:
     assert network.config.v2v.joints == 21
 
 
-@pytest.mark.parametrize("calibration", [("a", "b"), (1.0,), (float("nan"), 0.0)])
+@pytest.mark.parametrize("calibration", [("a", "b"), (1.0,), (float("nan"), 0.0), (1e308, 1e308)])
 def test_a_calibration_that_is_none_is_refused(calibration):
     with pytest.raises(ValueError, match="calibration"):
         HandNetworkConfig(v2v=V2VConfig(), calibration=calibration)

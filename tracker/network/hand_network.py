@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from tracker.hand.cube import DEFAULT_EDGE
 from tracker.hand.heatmaps import Decode, Decoder
 from tracker.hand.skeleton import SKELETON
 from tracker.network.v2v import V2V, V2VConfig
+
+LARGEST_CALIBRATION: Final = 1e6
+"""Slope and offset beyond which the arithmetic of the network would overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,11 @@ class HandNetworkConfig:
     def __post_init__(self) -> None:
         if not 0.05 <= self.edge <= 1.0:
             raise ValueError(f"edge must be a cube edge in metres between 0.05 and 1, is {self.edge}")
-        if len(self.calibration) != 2 or not all(isinstance(v, int | float) and isfinite(v) for v in self.calibration):
+        if not isinstance(self.name, str) or not isinstance(self.upright, bool):
+            raise ValueError(f"name must be a text and upright true or false, are {self.name!r} and {self.upright!r}")
+        if len(self.calibration) != 2 or not all(
+            isinstance(v, int | float) and isfinite(v) and abs(v) <= LARGEST_CALIBRATION for v in self.calibration
+        ):
             raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
         if self.upright and self.skeleton != SKELETON:
             raise ValueError(f"upright cubes need the joints of {SKELETON}, not {self.skeleton!r}")

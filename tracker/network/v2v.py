@@ -39,6 +39,8 @@ class V2VConfig:
             raise ValueError(f"blocks and front_kernel must be at least 1, are {self.blocks} and {self.front_kernel}")
         if self.joints > 1024 or self.width > 1024 or self.blocks > 64 or self.front_kernel > 16:
             raise ValueError(f"no network is so large: {self}")
+        if not isinstance(self.presence, bool):
+            raise ValueError(f"presence must be true or false, is {self.presence!r}")
         if not 16 <= self.input_size <= 512 or self.input_size % 8:
             raise ValueError(f"input_size must be a multiple of 8 from 16 to 512, is {self.input_size}")
         if self.output_scale not in (1, 2):

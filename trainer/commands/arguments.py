@@ -102,7 +102,7 @@ def card_of(weights: Path) -> dict[str, Any]:
     path = weights.with_suffix(".json")
     try:
         card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"the card {path} cannot be read ({error}): mend it, or move it away") from error
     if not isinstance(card, dict):
         raise DataError(f"the card {path} is no JSON object: mend it, or move it away")

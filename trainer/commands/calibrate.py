@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     if target.suffix != ".safetensors" or not os.access(target.parent, os.W_OK):
         raise DataError(f"{target} cannot be written: give a file *.safetensors in a folder that can")
     slope, offset = network.config.calibration
+    if slope == 0:
+        raise DataError(f"{path} says the same confidence of every joint (slope 0): train it again")
     kinds, cameras = tuple(KINDS), tuple(CAMERAS.values())
     found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
     with Tracker(str(path)) as tracker:
@@ -92,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
     }
     save_weights(target, better, card)
     print(f"calibration error of published joints {before:.3f} -> {after:.3f} (held out); written to {target}")
+    if after > before:
+        print("that is no better than it was: take more --sequences to be sure, or keep the weights as they were")
     return 0
 
 
