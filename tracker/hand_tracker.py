@@ -317,8 +317,8 @@ class Tracker:
     def _settle(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> tuple[Hand, ...]:
         """Take this frame's estimates into the tracks, and say what is published of them."""
         # The surest, in the order of their ids.
-        surest = sorted(chosen, key=lambda pair: -pair[0].sureness)[: self.config.hands]
-        chosen = [pair for pair in chosen if pair in surest]
+        chosen = sorted(chosen, key=lambda pair: -pair[0].sureness)[: self.config.hands]
+        chosen.sort(key=lambda pair: pair[0].id)
         seen_now = {track.id for track, _ in chosen}
         waiting = [track for track in self._tracks if track.id not in seen_now]
         for track in waiting:

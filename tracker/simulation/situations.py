@@ -34,6 +34,7 @@ TEST_SEEDS: Final = range(900_000_000, 900_001_000)
 """Of the frozen test set; training never uses them."""
 
 FRAMES_PER_SECOND: Final = 30
+_FLESH: Final = np.array(FLESH)
 POSE_SECONDS: Final = 1.3
 """Time from one pose to the next."""
 INSIDE: Final = 0.6
@@ -244,5 +245,5 @@ def _hidden(hand: HandTruth, depth: NDArray[np.float32], k: Intrinsics) -> tuple
     inside = np.asarray(((pixels >= 0) & (pixels < (k.width, k.height))).all(axis=1))
     behind = np.zeros(len(pixels), np.bool_)
     surface = depth[pixels[inside, 1], pixels[inside, 0]]
-    behind[inside] = (surface > 0) & (hand.joints[inside, 2] - surface > np.array(FLESH)[inside])
+    behind[inside] = (surface > 0) & (hand.joints[inside, 2] - surface > _FLESH[inside])
     return behind, ~inside

@@ -23,7 +23,8 @@ STEADY = 0.1
 SETTLED = 10
 """Frames from which on the mean of a hand's confidence says more than its first frame."""
 SLACK = 0.006
-"""Metres by which a joint's estimated depth may be off for that."""
+"""Metres by which a joint's estimated depth may be off beyond the flesh before it."""
+_BEHIND = np.array(FLESH) + SLACK
 VISIBLE_BEFORE = 0.020
 """A joint may lie so many metres before the surface that is seen where it is."""
 AROUND = 0.004 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -157,5 +158,5 @@ def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.
     pixels = np.rint(np.clip(center[:, None] + offsets, 0, (k.width - 1, k.height - 1))).astype(np.int64)
     surface = frame.depth[pixels[..., 1], pixels[..., 0]] * frame.depth_scale
     behind = depth[:, None] - surface
-    own = (surface > 0) & (behind < np.array(FLESH)[:, None] + SLACK) & (behind > -VISIBLE_BEFORE)
+    own = (surface > 0) & (behind < _BEHIND[:, None]) & (behind > -VISIBLE_BEFORE)
     return np.asarray(tracked & (own.mean(axis=1) > SEEN_SHARE))
