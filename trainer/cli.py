@@ -16,6 +16,7 @@ from tracker.errors import TrackerError
 COMMANDS = {
     "fit": "train a network",
     "segment": "train the network that tells hands from the rest of the image",
+    "weights": "make all weights that the tracker needs, by one command",
     "average": "the mean of the weights of several runs",
     "calibrate": "make the confidence of weights mean something in the whole tracker",
     "evaluate": "mean joint error of weights on data, or of text files of predictions",

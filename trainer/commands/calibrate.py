@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `calibrate`."""
     parser.add_argument("weights", metavar="WEIGHTS", help="a weights file of `fit`, or the name of shipped ones")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write them (default: the file itself)")
+    parser.add_argument(
+        "--segmentation",
+        default="network",
+        metavar="FILE",
+        help="weights of another segmentation network to find hands by",
+    )
     parser.add_argument("--sequences", type=positive, default=120, help="situations to track (default: 120)")
     parser.add_argument("--frames", type=positive, default=30, help="of each (default: 30)")
 
@@ -38,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tracker.errors import DataError
-    from tracker.hand_tracker import Tracker
+    from tracker.hand_tracker import Tracker, TrackerConfig
     from tracker.network.hand_network import HandNetwork
     from tracker.network.weights import SEGMENTER, find_weights, load_weights, save_weights, shipped_weights
     from tracker.simulation.cameras import CAMERAS
@@ -64,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"{path} says the same confidence of every joint (slope 0): train it again")
     kinds, cameras = tuple(KINDS), tuple(CAMERAS.values())
     found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
-    with Tracker(str(path)) as tracker:
+    with Tracker(str(path), config=TrackerConfig(segmentation=options.segmentation)) as tracker:
         for number in tqdm(range(options.sequences), unit="sequence", disable=None):
             # Kinds and cameras take turns; each is half fitted, half judged.
             rounds = number // len(kinds)

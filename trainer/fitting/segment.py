@@ -226,6 +226,8 @@ class SegmentFit:
             closing(shown),
         ):
             log.truncate(state.step)
+            if not (self.output / "checkpoint.pt").exists():
+                self.save()  # so that a run can be resumed from its first step
             fresh = 0.0
             losses = []
             scores = None
