@@ -107,3 +107,9 @@ def card_of(weights: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise DataError(f"the card {path} is no JSON object: mend it, or move it away")
     return {key: value for key, value in card.items() if key != "config"}
+
+
+def run_in(output: Path) -> list[str]:
+    """The files of a run in a folder: none if it ended before its first checkpoint, which leaves nothing to keep."""
+    names = ("checkpoint.pt", "last.safetensors", "log.jsonl")
+    return [name for name in names if (output / name).is_file() and (output / name).stat().st_size]

@@ -19,6 +19,7 @@ from trainer.commands.arguments import (
     open_samples,
     pick_device,
     positive,
+    run_in,
 )
 from trainer.commands.fit_options import augmentation_of, config_of, described, is_upright, network_of
 
@@ -139,7 +140,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from trainer.parallel.world import SharedError
 
     restarted = world.restarted()
-    found = world.share(_run_in(options.output))
+    found = world.share(run_in(options.output))
     there = "checkpoint.pt" in found
     if found and not (options.resume or (restarted and there)):
         go_on = "go on with --resume, or " if there else ""
@@ -199,12 +200,6 @@ def _train(options: argparse.Namespace, world: World) -> None:
     finally:
         if lock is not None:
             lock.close()
-
-
-def _run_in(output: Path) -> list[str]:
-    """The files of a run in a folder: none if it ended before its first checkpoint, which leaves nothing to keep."""
-    names = ("checkpoint.pt", "last.safetensors", "log.jsonl")
-    return [name for name in names if (output / name).is_file() and (output / name).stat().st_size]
 
 
 def _write_config(output: Path, seen: dict[str, Any], recipe: str, augmentation: str, fit: Fit, world: World) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from trainer.commands.arguments import add_device_argument, command_line, commit, pick_device, positive
+from trainer.commands.arguments import add_device_argument, command_line, commit, pick_device, positive, run_in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         )
     network = replace(network, width=width, height=height)
     fit = SegmentFit(output, network, config, origin, init, device)
-    found = [name for name in ("checkpoint.pt", "last.safetensors", "log.jsonl") if (output / name).exists()]
+    found = run_in(output)
     if found and not options.resume:
         there = ", ".join(found)
         go_on = "go on with --resume, or " if "checkpoint.pt" in found else ""

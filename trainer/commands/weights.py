@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +15,6 @@ from typing import Any, Final
 
 from tracker.errors import DataError
 from trainer.commands.arguments import add_device_argument, command_line, commit, pick_device, positive
-from trainer.interrupts import interrupts_noted
 
 SAMPLES_AN_HOUR: Final = 24_000
 MOST_SAMPLES: Final = 400_000
@@ -26,18 +22,20 @@ MOST_SAMPLES: Final = 400_000
 DEV_SAMPLES: Final = 768
 DEV_SEED: Final = 1_000_001
 """Of the cubes to judge on: odd seeds are not trained on."""
-SEEDS: Final = 40
+SEEDS: Final = 35
+FIRST_RUN: Final = 10
+FIRST_SAMPLES: Final = 1000
+"""Seeds of segmentation runs and of cubes begin here: the shipped weights saw those below."""
 PLAN: Final = "weights.json"
 """File in the folder: what was asked for, and which stages are done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A command of this package. name: also of its folder, if it is a run that can be resumed."""
+    """A command of this package. name: also of the folder that it makes, if it makes one."""
 
     name: str
     command: tuple[str, ...]
-    run: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,18 +56,16 @@ def _hours(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < 10_000:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, is {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and below 10000, is {text}")
     return value
 
 
 def stages(options: argparse.Namespace, device: str) -> list[Stage]:
     """The commands, in their order: half of the time for each network. device: cpu or cuda."""
     segmentation, hands = _segmentation(options, device), _hands(options, device)
-    calibrate = (
-        *("calibrate", _best(options, hands[-1]), "--output", f"{options.output}/{options.model}.safetensors"),
-        *("--segmentation", _best(options, segmentation[-1])),
-    )
-    return [*segmentation, *_rendered(options, device), *hands, Stage("calibrate", calibrate)]
+    model, segmenter = (f"{options.output}/{name}.safetensors" for name in (options.model, "segmenter"))
+    calibrate = Stage("calibrate", ("calibrate", model, "--segmentation", segmenter))
+    return [*segmentation, *_rendered(options, device), *hands, calibrate]
 
 
 def _segmentation(options: argparse.Namespace, device: str) -> list[Stage]:
@@ -80,10 +76,9 @@ def _segmentation(options: argparse.Namespace, device: str) -> list[Stage]:
             f"segment-{number}",
             (
                 *("segment", f"{options.output}/segment-{number}", "--minutes", _minutes(options, share)),
-                *("--seed", str(2 * options.seed + number - 1), "--reuse", "6", "--compare", "0"),
+                *("--seed", str(FIRST_RUN + 2 * options.seed + number - 1), "--reuse", "6", "--compare", "0"),
                 *(*_machine(options), *more),
             ),
-            run=True,
         )
 
     images = 64 if device == "cuda" else 16
@@ -99,12 +94,19 @@ def _rendered(options: argparse.Namespace, device: str) -> list[Stage]:
 
     def stage(name: str, samples: int, seed: int) -> Stage:
         count = ("--samples", str(samples), "--seed", str(seed))
-        return Stage(name, ("synthesize", f"{options.output}/{name}", "--scenes", *count, "--grid", "128"))
+        # Small shards, for a shard that was not finished is made again.
+        how = ("--grid", "128", "--shard-samples", "1024")
+        return Stage(name, ("synthesize", f"{options.output}/{name}", "--scenes", *count, *how))
 
     dev = stage("dev", DEV_SAMPLES, DEV_SEED)
     if device == "cuda":
         return [dev]
-    return [dev, stage("scenes", min(math.ceil(SAMPLES_AN_HOUR * options.hours), MOST_SAMPLES), 2 * options.seed)]
+    return [
+        dev,
+        stage(
+            "scenes", min(math.ceil(SAMPLES_AN_HOUR * options.hours), MOST_SAMPLES), FIRST_SAMPLES + 2 * options.seed
+        ),
+    ]
 
 
 def _hands(options: argparse.Namespace, device: str) -> list[Stage]:
@@ -122,7 +124,6 @@ def _hands(options: argparse.Namespace, device: str) -> list[Stage]:
                 *("--optimizer", "muon", "--learning-rate", "1.5e-3", "--ema", "0.999", "--seed", str(options.seed)),
                 *(*many, *_machine(options), *more),
             ),
-            run=True,
         )
 
     if options.init:
@@ -148,6 +149,7 @@ def _best(options: argparse.Namespace, stage: Stage) -> str:
 def run(options: argparse.Namespace) -> int:
     """`python -m trainer weights OUT_DIR --hours H`."""
     from tracker.network.weights import shipped_weights
+    from trainer.fitting.lock import lock_run
 
     if not 0 <= options.seed < SEEDS:
         raise DataError(f"--seed must be from 0 to {SEEDS - 1}, is {options.seed}")
@@ -155,96 +157,109 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"no weights of {options.model} are shipped: leave --init out")
     output: Path = options.output
     device = pick_device(options.device).type
-    plan = stages(options, device)
-    state = _begun(output, plan)
-    for stage in plan:
-        if stage.name in state["done"]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be made ({error.strerror}): give a folder where you may write") from error
+    lock = lock_run(output)
+    try:
+        return _go_on(output, options.model, _begun(output, options, device))
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _go_on(output: Path, model: str, plan: dict[str, Any]) -> int:
+    hands, segmenter = (output / f"{name}.safetensors" for name in (model, "segmenter"))
+    use = f"python -m tracker run --model {shlex.quote(str(hands))} --segmentation {shlex.quote(str(segmenter))}"
+    for name, words in plan["stages"].items():
+        if name in plan["done"]:
             continue
-        print(f"{stage.name}: python -m trainer {shlex.join(stage.command)}", file=sys.stderr)
-        status = _call(_again(stage.command) if stage.run and _has_checkpoint(output / stage.name) else stage.command)
+        if name == "calibrate":
+            runs = [other for other in plan["stages"] if (output / other / "best.safetensors").is_file()]
+            for weights, kind in ((segmenter, "segment"), (hands, "pose")):
+                _copy(output / [run for run in runs if run.startswith(kind)][-1] / "best.safetensors", weights, plan)
+        command = _again(words) if (output / name / "checkpoint.pt").exists() else words
+        print(f"{name}: python -m trainer {shlex.join(command)}", file=sys.stderr)
+        status = _call(command)
+        if status == 130:
+            print(f"stopped in stage {name}; the same command goes on", file=sys.stderr)
+        elif status and name == "calibrate":
+            print(f"the weights can be used without that, if less is known of their confidence: {use}", file=sys.stderr)
         if status:
-            if status == 130:
-                print(f"stopped in stage {stage.name}; the same command goes on", file=sys.stderr)
             return status
-        state["done"].append(stage.name)
-        _write(output / PLAN, state)
-    segmentation = output / _segmentation(options, device)[-1].name
-    for ending in ("safetensors", "json"):
-        shutil.copyfile(segmentation / f"best.{ending}", output / f"segmenter.{ending}")
-    for name in ("segmenter", options.model):
-        _tell(output / f"{name}.json", state)
-    hands, segmenter = (output / f"{name}.safetensors" for name in (options.model, "segmenter"))
-    print(f"done; to use the weights: python -m tracker run --model {hands} --segmentation {segmenter}")
+        plan["done"].append(name)
+        _write(output / PLAN, plan)
+    print(f"done; to use the weights: {use}")
     return 0
 
 
-def _begun(output: Path, plan: Sequence[Stage]) -> dict[str, Any]:
-    """What is known of the folder's work; it is begun if there is none. Raises DataError for other work in it."""
+def _begun(output: Path, options: argparse.Namespace, device: str) -> dict[str, Any]:
+    """The plan in a folder, which is begun if there is none. Raises DataError if the folder has other work in it.
+
+    asked: by what the work is the same. stages: the commands by name; those of the version that began it.
+    """
     path = output / PLAN
-    wanted = [list(stage.command) for stage in plan]
+    asked = {name: getattr(options, name) for name in ("hours", "seed", "model", "init", "workers")} | {
+        "device": device
+    }
+    if not path.exists():
+        if any(item.name not in (".lock", f"{PLAN}.part") for item in output.iterdir()):
+            raise DataError(f"{output} holds other things: give a new or empty folder")
+        wanted = {stage.name: stage.command for stage in stages(options, device)}
+        plan: dict[str, Any] = {
+            "command": command_line(),
+            "commit": commit(),
+            "asked": asked,
+            "stages": wanted,
+            "done": [],
+        }
+        _write(path, plan)
+        return plan
     try:
-        if not path.exists():
-            if output.exists() and any(output.iterdir()):
-                raise DataError(f"{output} holds other things: give a new or empty folder")
-            output.mkdir(parents=True, exist_ok=True)
-            state = {"command": command_line(), "commit": commit(), "stages": wanted, "done": []}
-            _write(path, state)
-            return state
-        state = json.loads(path.read_text(encoding="utf-8"))
-        if state["stages"] != wanted or not isinstance(state["done"], list):
-            raise DataError(f"{output} was begun by `{state['command']}`: give that command, or another folder")
-    except OSError as error:
-        raise DataError(f"{output} cannot be used ({error.strerror}): give a folder where you may write") from error
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(plan["asked"])
+        if not (isinstance(plan["stages"], dict) and isinstance(plan["done"], list)):
+            raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: give another folder") from error
-    return dict(state)
+    for name, value in asked.items():
+        if before.get(name) != value:
+            raise DataError(f"{output} was begun with --{name} {before.get(name)}, not {value}: give another folder")
+    return dict(plan)
 
 
-def _has_checkpoint(folder: Path) -> bool:
-    return (folder / "checkpoint.pt").exists()
-
-
-def _again(command: tuple[str, ...]) -> tuple[str, ...]:
+def _again(command: Sequence[str]) -> Sequence[str]:
     """The command that resumes what a command began."""
     words = list(command)
     if "--init" in words:
         start = words.index("--init")
         del words[start : start + 2]
-    return (*words, "--resume")
+    return [*words, "--resume"]
 
 
 def _call(command: Sequence[str]) -> int:
-    """Run a command of this package by itself; returns its exit status.
+    """Run a command of this package; returns its exit status. Its cards name the command, as if a person had run it."""
+    from trainer.cli import main
 
-    Ctrl-C and SIGTERM are handed on to it once, and it has the time it needs; a second Ctrl-C ends it sooner.
-    """
-    with interrupts_noted() as asked:
-        # In a session of its own it is reached by no signal but ours: two would end it before it has kept its work.
-        child = subprocess.Popen([sys.executable, "-m", "trainer", *command], start_new_session=True)
-        told = False
-        try:
-            while True:
-                try:
-                    return child.wait(timeout=0.2)
-                except subprocess.TimeoutExpired:
-                    if asked.is_set() and not told:
-                        told = True
-                        child.send_signal(signal.SIGINT)
-        finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGINT)
-                child.wait()
+    words = sys.argv
+    sys.argv = [words[0], *command]
+    try:
+        return main(command)
+    finally:
+        sys.argv = words
 
 
-def _tell(card: Path, state: dict[str, Any]) -> None:
-    """Say on a card by which commands the weights were made, beside what it says of the last of them."""
-    commands = [shlex.join(["python", "-m", "trainer", *words]) for words in state["stages"]]
-    made_by = {"command": state["command"], "commit": state["commit"], "stages": commands}
-    _write(card, {**json.loads(card.read_text(encoding="utf-8")), "made_by": made_by})
+def _copy(weights: Path, to: Path, plan: dict[str, Any]) -> None:
+    """Copy weights with their card, which then says by which commands they were made."""
+    commands = [shlex.join(["python", "-m", "trainer", *words]) for words in plan["stages"].values()]
+    card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    card["made_by"] = {"command": plan["command"], "commit": plan["commit"], "stages": commands}
+    shutil.copyfile(weights, to)
+    _write(to.with_suffix(".json"), card)
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON beside the old file, then in its place: a kill leaves one of them whole."""
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(new, path)
+    from trainer.data.writing import write_whole
+
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
