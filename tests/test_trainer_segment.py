@@ -288,7 +288,7 @@ def test_checkpoints_without_settings_are_resumed(tmp_path: Path, card: bool) ->
 
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "log.jsonl").touch()
+    (tmp_path / "log.jsonl").write_text("{}\n")  # an empty one is no run: see `run_in`
     assert main(["segment", str(tmp_path)]) == 1
     assert "give another folder" in capsys.readouterr().err
     assert main(["segment", str(tmp_path / "new"), "--resume"]) == 1
