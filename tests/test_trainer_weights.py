@@ -127,6 +127,10 @@ def test_weights_are_made_and_a_second_run_goes_on_where_the_first_stopped(tmp_p
     for more, told in ((["--seed", "1"], "--seed 0, not 1"), (["--workers", "2"], "--workers 1, not 2")):
         assert main([*words, *more]) == 1
         assert f"was begun with {told}" in capsys.readouterr().err
+    out.rename(tmp_path / "moved")
+    assert main(["weights", str(tmp_path / "moved"), *words[2:]]) == 1
+    assert f"was begun with OUT_DIR {out}, not {tmp_path / 'moved'}" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_stage_that_fails_ends_it_with_its_status_and_is_not_done(tmp_path, capsys, monkeypatch):

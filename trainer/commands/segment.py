@@ -107,10 +107,6 @@ def run(options: argparse.Namespace) -> int:
         there = ", ".join(found)
         go_on = "go on with --resume, or " if "checkpoint.pt" in found else ""
         raise DataError(f"{output} holds a run already ({there}): {go_on}give another folder")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{output} cannot be made ({error.strerror}): give a folder where you may write") from error
     lock = lock_run(output)
     try:
         if options.resume:

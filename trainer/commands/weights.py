@@ -157,10 +157,6 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(f"no weights of {options.model} are shipped: leave --init out")
     output: Path = options.output
     device = pick_device(options.device).type
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{output} cannot be made ({error.strerror}): give a folder where you may write") from error
     lock = lock_run(output)
     try:
         return _go_on(output, options.model, _begun(output, options, device))
@@ -200,9 +196,9 @@ def _begun(output: Path, options: argparse.Namespace, device: str) -> dict[str, 
     asked: by what the work is the same. stages: the commands by name; those of the version that began it.
     """
     path = output / PLAN
-    asked = {name: getattr(options, name) for name in ("hours", "seed", "model", "init", "workers")} | {
-        "device": device
-    }
+    # The commands name the folder: one that was moved would be gone on with in its old place.
+    asked = {"OUT_DIR": str(output), "--device": device}
+    asked |= {f"--{name}": getattr(options, name) for name in ("hours", "seed", "model", "init", "workers")}
     if not path.exists():
         if any(item.name not in (".lock", f"{PLAN}.part") for item in output.iterdir()):
             raise DataError(f"{output} holds other things: give a new or empty folder")
@@ -225,7 +221,7 @@ def _begun(output: Path, options: argparse.Namespace, device: str) -> dict[str, 
         raise DataError(f"{path} is damaged: give another folder") from error
     for name, value in asked.items():
         if before.get(name) != value:
-            raise DataError(f"{output} was begun with --{name} {before.get(name)}, not {value}: give another folder")
+            raise DataError(f"{output} was begun with {name} {before.get(name)}, not {value}: give another folder")
     return dict(plan)
 
 

@@ -9,7 +9,13 @@ from tracker.errors import DataError
 
 
 def lock_run(output: Path) -> IO[bytes] | None:
-    """Hold the folder of a run for this process, until the file is closed. Raises DataError if another one holds it."""
+    """Hold the folder of a run, which is made, for this process until the file is closed. Raises DataError if another
+    process holds it, or it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be made ({error.strerror}): give a folder where you may write") from error
     try:
         import fcntl
     except ImportError:  # Windows; two runs in one folder are then not noticed
