@@ -23,6 +23,7 @@ from tracker.network.weights import (
     save_weights,
     shipped_weights,
 )
+from tracker.tracking.belief import UNKNOWN_LIKENESS
 from tracker.tracking.coarse import coarse_depth, coarse_grid, pick
 from tracker.tracking.segmentation import FOREARM, forearm, full_mask, hands_in, heading, segment
 from tracker.tracking.sight import BLIND_FRAMES, Expected, GeometricSight, Known, NetworkSight, Place, open_sight
@@ -322,6 +323,19 @@ def test_a_hand_that_touches_a_known_one_is_looked_for_beyond_its_joints() -> No
             assert found[0].side_odds == 0
             own = found[0].mask & (both.frame.points()[..., 0] < -0.02)
             assert not own.any()
+
+
+def test_likeness_is_how_much_the_surface_about_the_bones_looks_like_a_hand() -> None:
+    picture = Picture().disc(-0.15, 0, 0.6, 0.05, RIGHT).disc(0.15, 0, 0.6, 0.05, ARM)
+    sight = NetworkSight(picture.network, SIZE)
+    frame = picture.frame
+    sight.follow(frame, [])
+    places = ((-0.15, 0, 0.6), (0.15, 0, 0.6), (0, 0, 1))
+    hand, arm, nothing = (sight.likeness(frame, expected(*place).joints) for place in places)
+    assert hand > 0.8
+    assert arm < 0.2
+    assert nothing == 0
+    assert GeometricSight().likeness(frame, expected(0.15, 0, 0.6).joints) == UNKNOWN_LIKENESS
 
 
 def test_another_stream_has_a_past_of_its_own() -> None:

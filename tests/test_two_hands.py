@@ -12,10 +12,11 @@ from tracker.hand.cube import Cube
 from tracker.simulation.cameras import CAMERAS
 from tracker.simulation.situations import Situation
 from tracker.tracking.association import OTHER_HAND, TOUCHING_HAND, by_other_hand, continued, owners
-from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles, without_doubtful
+from tracker.tracking.belief import FURTHER, LONE, SAME_SIDE, beside_others, real_odds, without_doubtful
+from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.touching import divided
-from tracker.tracking.track import Track
+from tracker.tracking.track import MOST_SURE, Track
 
 FRAME_NS = 33_333_333
 SAME_PLACE = 0.06
@@ -157,33 +158,77 @@ def looked(track, x, right, left, mask=None):
     return Pair(tuple(estimates))
 
 
-def test_a_further_hand_that_is_mostly_doubtful_is_none_but_the_surest_stays():
+def test_a_further_hand_that_is_mostly_doubtful_is_none_and_the_surest_needs_less():
     sure, doubtful = track_at(1, -0.1, 6.0), track_at(2, 0.1, -6.0)
     estimate = looked(sure, -0.1, 0.9, 0.1).best
     chosen = [(sure, estimate), (doubtful, estimate)]
-    for track, confidence in ((sure, 0.8), (doubtful, 0.5)):
-        track.sureness = confidence
-    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2]
-    doubtful.believe(0.1)
-    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2], "one bad frame is none too many"
-    for _ in range(10):
-        doubtful.believe(0.1)
-    assert [track.id for track, _ in without_doubtful(chosen)] == [1]
-    doubtful.most_sure = 0.6
-    assert [track.id for track, _ in without_doubtful(chosen)] == [1, 2], "it was a hand before"
-    doubtful.most_sure = 0.0
-    sure.sureness = 0.1
-    assert [track.id for track, _ in without_doubtful(chosen)] == [2]
+
+    def kept():
+        return [track.id for track, _ in without_doubtful(chosen)]
+
+    sure.sureness, doubtful.sureness = 4.0, FURTHER + 0.5
+    assert kept() == [1, 2]
+    doubtful.believe(FURTHER - 1.0)
+    assert kept() == [1, 2], "one bad frame is none too many"
+    for _ in range(5):
+        doubtful.believe(FURTHER - 1.0)
+    assert kept() == [1]
+    sure.sureness, doubtful.sureness = LONE - 0.1, LONE - 0.5
+    assert kept() == []
+    doubtful.sureness = 0.5 * (LONE + FURTHER)
+    assert kept() == [2], "the surest may be less sure than a further one"
     assert without_doubtful([]) == []
 
 
-def test_a_hand_was_sure_when_it_was_so_for_some_frames():
+def test_no_single_frame_decides_whether_there_is_a_hand():
     track = Track(1, 6.0, None)
-    for _ in range(12):
-        track.believe(0.7 if track.age == 0 else 0.4)
-        track.update(HAND, SURE, track.age * FRAME_NS)
-    assert track.most_sure == pytest.approx(0.5, abs=0.03)
-    assert track.most_sure < 0.52
+    track.believe(50.0)
+    assert track.sureness == MOST_SURE
+    track.update(HAND, SURE, 0)
+    track.believe(-50.0)
+    assert FURTHER < track.sureness < MOST_SURE
+    for number in range(1, 12):
+        track.believe(-50.0)
+        track.update(HAND, SURE, number * FRAME_NS)
+    assert track.sureness < LONE
+
+
+def test_all_that_the_networks_say_speaks_for_a_hand():
+    track = track_at(1, 0.0, 6.0)
+    clear = looked(track, 0.0, 0.99, 0.1).best
+    odds = real_odds(clear, 0.9)
+    assert odds > 4
+    assert real_odds(clear, 0.2) < odds
+    assert real_odds(replace(clear, presence=0.6), 0.9) < odds
+    assert real_odds(replace(clear, confidence=0.1 * SURE), 0.9) < odds - 5
+    puzzling = replace(clear, presence=0.8, confidence=0.2 * SURE)
+    assert real_odds(puzzling, 0.5) < LONE, "an arm"
+    assert np.isfinite([real_odds(replace(clear, presence=p), 0.0) for p in (0.0, 1.0)]).all()
+
+
+def test_nobody_has_two_right_hands():
+    first, second = looked(None, -0.2, 0.9, 0.1).of_side("right"), looked(None, 0.2, 0.8, 0.1).of_side("right")
+    left = looked(None, 0.2, 0.1, 0.8).of_side("left")
+    both = [(first, 5.0), (second, 3.0), (left, 2.0)]
+    assert [beside_others(one, odds, both) for one, odds in both] == [5.0, 3.0 - SAME_SIDE, 2.0]
+    assert beside_others(first, 5.0, []) == 5.0
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_of_what_is_unclear_everything_is_looked_at(tracker, monkeypatch, clear):
+    tracker.reset()
+    monkeypatch.setattr(tracker, "_real_odds", lambda frame, estimate: 5.0 if clear else -5.0)
+    plain, whole = tracker._looker, []
+
+    def note(frame, candidates, timed):
+        whole.append({candidate.number for candidate in candidates if candidate.mask.all()})
+        return plain(frame, candidates, timed)
+
+    monkeypatch.setattr(tracker, "_looker", note)
+    (frame,) = frames(apart, 1)
+    hands = tracker.track(frame).hands
+    assert whole[1:] == [set(), set() if clear else {0, 1}], "followed; searched, and again"
+    assert len(hands) == (2 if clear else 0)
 
 
 def test_the_tracker_forgets_what_is_too_doubtful(tracker):
@@ -192,8 +237,9 @@ def test_the_tracker_forgets_what_is_too_doubtful(tracker):
     pair = looked(sure, -0.1, 0.9, 0.1).best
     unsure = replace(pair, confidence=np.full(21, 0.02, np.float32))
     tracker._tracks = [sure, doubtful]
-    sure.sureness, doubtful.sureness = 0.8, 0.3
-    assert [track.id for track, _ in tracker._believed([(sure, pair), (doubtful, unsure)])] == [1]
+    sure.sureness, doubtful.sureness = 4.0, 0.1
+    (frame,) = frames(apart, 1)
+    assert [track.id for track, _ in tracker._believed(frame, [(sure, pair), (doubtful, unsure)])] == [1]
     assert [track.id for track in tracker.tracks] == [1]
     tracker.reset()
 

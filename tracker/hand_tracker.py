@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine import open_engine
@@ -23,15 +22,8 @@ from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
 from tracker.tracking.association import by_other_hand, continued, owners
-from tracker.tracking.hypotheses import (
-    FURTHER,
-    Candidate,
-    Estimate,
-    Pair,
-    better_of,
-    without_doubles,
-    without_doubtful,
-)
+from tracker.tracking.belief import UNCLEAR, beside_others, least_odds, real_odds, without_doubtful
+from tracker.tracking.hypotheses import Candidate, Estimate, Pair, better_of, without_doubles
 from tracker.tracking.looking import Looker
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.sight import Expected, Known, Place, open_sight
@@ -56,8 +48,8 @@ DOUBTED: Final = (1, 3)
 class TrackerConfig:
     """How hands are followed.
 
-    hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept; a further
-    hand needs some confidence as well (`FURTHER`).
+    hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept; all that is
+    known must speak for it as well (`tracker.tracking.belief`).
     patience: seconds that a hand may be unseen before it is lost; beside another hand `HIDDEN_PATIENCE` times as long.
     side_frames: in how many first frames both sides are tried; side_every: and how often later. Then, of networks that
     want upright cubes, hands without a forearm are also looked at the other way up.
@@ -169,11 +161,10 @@ class Tracker:
         unsure = [track for track in self._tracks if all(track is not other for other, _ in sure)]
         missing = self.config.hands - len(sure)
         if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
-            held = {track.id: estimate.joints for track, estimate in chosen}
-            found = self._search(frame, missing, [estimate for _, estimate in sure], unsure, held)
+            found = self._search(frame, missing, chosen, [estimate for _, estimate in sure], unsure)
             chosen = without_doubles(better_of(chosen, found), frame.captured_ns)
         self._frames += 1
-        hands = self._settle(frame, self._believed(chosen))
+        hands = self._settle(frame, self._believed(frame, chosen))
         published = time.time_ns()
         return HandsMessage(
             camera=camera,
@@ -255,13 +246,13 @@ class Tracker:
         self,
         frame: DepthFrame,
         missing: int,
+        followed: Sequence[tuple[Track, Estimate]],
         known: Sequence[Estimate],
         unsure: Sequence[Track],
-        held: Mapping[int, NDArray[np.float32]],
     ) -> list[tuple[Track, Estimate]]:
         """Look for `missing` hands in the whole image, apart from the known ones.
 
-        A hand that is found near an unsure track continues it; others are new. held: as for `continued`.
+        A hand that is found near an unsure track continues it; others are new. followed: what was, surely or not.
         """
         # One more than is missing, where there is room: the network may refuse the first.
         most = min(missing + 1, self.config.hands)
@@ -275,10 +266,13 @@ class Tracker:
         again = [
             replace(places[pair.candidate.number], center=cube_center(found)) for pair, found in zip(first, joints)
         ]
-        looked = self._look(frame, again, [self._aim.again(place, found) for place, found in zip(again, joints)])
+        cubes = [self._aim.again(place, found) for place, found in zip(again, joints)]
+        unclear = [number for number, pair in enumerate(first) if self._real_odds(frame, pair.best) < UNCLEAR]
+        looked = self._look(frame, again, cubes, unclear)
         looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
+        held = {track.id: estimate.joints for track, estimate in followed}
         # What is only waited for says nothing of others: it may be the very hand that is new here.
         present = [track for track in self._tracks if track.id in held]
         continues = continued(looked, seen_sides, unsure, frame.captured_ns, held)
@@ -289,26 +283,37 @@ class Tracker:
             track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
             estimate = pair.of_side(track.side) or pair.best
             if lost is None:
-                if (present or chosen) and estimate.hand_confidence < FURTHER:
+                others = [(other, self._real_odds(frame, other)) for _, other in [*followed, *chosen]]
+                odds = beside_others(estimate, self._real_odds(frame, estimate), others)
+                if odds < least_odds(alone=not others):
                     continue
                 self._next_id += 1
                 track.compared = pair.right_minus_left or 0.0
             chosen.append((track, estimate))
         return chosen
 
-    def _look(self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]]) -> list[Pair]:
-        """Look for new hands in places, in some cubes each."""
+    def _look(
+        self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]], unclear: Sequence[int] = ()
+    ) -> list[Pair]:
+        """Look for new hands in places, in some cubes each. unclear: those of which everything in the cube is, too."""
+        everything = np.ones(frame.depth.shape, np.bool_)
         candidates = [
-            Candidate(cube, place.mask, None, number)
+            Candidate(cube, mask, None, number)
             for number, (place, several) in enumerate(zip(places, cubes))
+            for mask in ((place.mask, everything) if number in unclear else (place.mask,))
             for cube in several
         ]
         return self._looker(frame, candidates, self._timed)
 
-    def _believed(self, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
-        """Without those that are too unsure to be further hands, which are forgotten."""
-        for track, estimate in chosen:
-            track.believe(estimate.hand_confidence)
+    def _real_odds(self, frame: DepthFrame, estimate: Estimate) -> float:
+        """Log odds that an estimate is a hand."""
+        return real_odds(estimate, self._sight.likeness(frame, estimate.joints))
+
+    def _believed(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
+        """Without those that are too unsure, which are forgotten."""
+        odds = [(estimate, self._real_odds(frame, estimate)) for _, estimate in chosen]
+        for (track, estimate), (_, own) in zip(chosen, odds):
+            track.believe(beside_others(estimate, own, odds))
         kept = without_doubtful(chosen)
         refused = {track.id for track, _ in chosen} - {track.id for track, _ in kept}
         self._tracks = [track for track in self._tracks if track.id not in refused]

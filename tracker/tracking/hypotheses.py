@@ -21,12 +21,6 @@ SAME_HAND: Final = 0.05
 """Or if their joints are this close, each to its like, on the same pixels: hands that touch rest on their own."""
 SHARED_PIXELS: Final = 0.5
 """Of the smaller mask."""
-FURTHER: Final = 0.45
-"""Confidence that a hand beside a followed one must have to be taken for a new one,"""
-STAYS: Final = 0.40
-"""and that it must keep on average while another is surer: with less it is mostly a thing, or an arm,"""
-ESTABLISHED: Final = 0.5
-"""unless it once had so much."""
 CONFIDENCE_WEIGHT: Final = 4.0
 """Log odds for a side per unit of mean joint confidence: the wrong side looks like a hand, but a puzzling one."""
 
@@ -120,16 +114,6 @@ def without_doubles(chosen: Sequence[tuple[Track, Estimate]], time_ns: int) -> l
         if not any(same_hand(estimate, other) for _, other in kept):
             kept.append((track, estimate))
     return sorted(kept, key=lambda pair: pair[0].id)
-
-
-def without_doubtful(chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
-    """The surest hand, and those of the others that are mostly sure, or once were."""
-    surest = max((track.sureness for track, _ in chosen), default=0.0)
-    return [
-        (track, estimate)
-        for track, estimate in chosen
-        if track.sureness >= min(STAYS, surest) or track.most_sure >= ESTABLISHED
-    ]
 
 
 def same_hand(one: Estimate, other: Estimate) -> bool:

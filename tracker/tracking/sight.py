@@ -17,8 +17,9 @@ from tracker.camera.frame import DepthFrame
 from tracker.engine.segmenting import Segment, open_segmenter
 from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
-from tracker.network.segmenter import SegmenterConfig
+from tracker.network.segmenter import LEFT, RIGHT, SegmenterConfig
 from tracker.network.weights import load_segmenter, shipped_segmenter
+from tracker.tracking.belief import UNKNOWN_LIKENESS
 from tracker.tracking.finder import find_hands
 from tracker.tracking.flesh import flesh_points, squared_distances
 from tracker.tracking.regions import isolate
@@ -48,14 +49,14 @@ OFF: Final = 0.06
 """Metres from the expected place from which on the cube goes to where the hand is seen."""
 OVERLAP: Final = 0.5
 """A seen hand is known if at least this share of it belongs to a known one."""
-NEW_SCORE: Final = 0.85
 NEW_AREA: Final = 0.0012
-"""What a hand needs at least that is not followed yet: of the hands of held-out situations that are seen at all, 93 %
-have both (`benchmarks/segmenter.py`)."""
+"""Square metres that a hand shows at least that is not followed yet."""
 BEYOND: Final = 0.03
 """Metres from the bones of a known hand from which on a surface is not its own."""
 LEFT_AREA: Final = 0.0025
 """Square metres of such a surface that may be another hand, which touches the known one."""
+AROUND: Final = 0.15
+"""Metres from the middle of a hand within which its surface lies."""
 ONE_PERSON: Final = 0.35
 """Metres within which a second hand of the same side is not believed: nobody has two right hands."""
 CLEAR_ODDS: Final = 1.0
@@ -119,6 +120,10 @@ class Sight(ABC):
         known: those that were found already.
         """
 
+    @abstractmethod
+    def likeness(self, frame: DepthFrame, joints: NDArray[np.float32]) -> float:
+        """How much the surface about a hand's joints (21, 3), metres, camera frame, looks like a hand's, 0..1."""
+
 
 class GeometricSight(Sight):
     """By the shapes of palms, fingers and arms: see `finder` and `regions`."""
@@ -136,6 +141,10 @@ class GeometricSight(Sight):
             Place(region.center, region.mask, 0.0, None if region.arm is None else -region.arm)
             for region in find_hands(frame, most, [hand.cube for hand in known])
         ]
+
+    def likeness(self, frame: DepthFrame, joints: NDArray[np.float32]) -> float:
+        """See `Sight`; by shape alone, that is not known."""
+        return UNKNOWN_LIKENESS
 
 
 class NetworkSight(Sight):
@@ -179,19 +188,27 @@ class NetworkSight(Sight):
     def search(self, frame: DepthFrame, most: int, known: Sequence[Known]) -> list[Place]:
         """See `Sight`."""
         image, seen = self._look(frame)
-        clear = [hand for hand in seen if hand.score > NEW_SCORE and hand.area > NEW_AREA]
+        large = [hand for hand in seen if hand.area > NEW_AREA]
         followed = [hand for hand in seen if any(_covered(image, hand, one.mask) > OVERLAP for one in known)]
         # A thing that is never believed to be a hand may be in the image for ever: it is no sign that hands are seen.
         self._rest = max(self._rest - 1, 0)
-        if not (clear or followed or self._rest):
+        if not (large or followed or self._rest):
             self._rest = BLIND_FRAMES
             return GeometricSight().search(frame, most, known)
-        new = [hand for hand in clear if all(hand is not other for other in followed)]
+        new = [hand for hand in large if all(hand is not other for other in followed)]
         new = [hand for hand in new if not any(_surpasses(other, hand) for other in seen)]
         new += _left_over(image, followed, known)
         if known:
             new = [hand for hand in new if any(_apart(hand, earlier) < AGAIN for earlier in self._before)]
         return [_seen(image, hand, hand.center) for hand in new[:most]]
+
+    def likeness(self, frame: DepthFrame, joints: NDArray[np.float32]) -> float:
+        """See `Sight`: the mean probability of a hand within `BEYOND` of the bones, 0 where no surface is."""
+        image, _ = self._look(frame)
+        near = (image.depth > 0) & (np.abs(image.points - joints.mean(axis=0)) < AROUND).all(axis=-1)
+        about = squared_distances(image.points[near], flesh_points(joints)) < BEYOND**2
+        hand = (image.probability[RIGHT] + image.probability[LEFT])[near][about]
+        return float(hand.mean()) if len(hand) else 0.0
 
 
 def open_sight(segmentation: str, engine: str = "auto", threads: int | None = None) -> Sight:
@@ -244,7 +261,7 @@ def _left_over(image: Segmented, seen: Sequence[SegmentedHand], known: Sequence[
     for hand in seen:
         beyond = squared_distances(hand.points, flesh) > BEYOND**2
         piece = largest_piece(image, hand, beyond)
-        if piece is not None and piece.area > LEFT_AREA and piece.score > NEW_SCORE:
+        if piece is not None and piece.area > LEFT_AREA:
             # What is seen as one thing says nothing of two sides.
             rest.append(replace(piece, side_odds=0.0))
     return rest

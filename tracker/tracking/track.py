@@ -19,9 +19,11 @@ VOTE_LIMIT = 8.0
 FASTEST = 3.0
 """Metres a second."""
 STEADY = 0.1
-"""Share of a new frame in the running means of confidence."""
-SETTLED = 10
-"""Frames from which on the mean of a hand's confidence says more than its first frame."""
+"""Share of a new frame in the running means of joints' confidence,"""
+NEWS = 0.2
+"""and in that of the belief that there is a hand."""
+MOST_SURE = 4.0
+"""Log odds that one frame can give or take that there is a hand; bounds how long a wrong belief can last."""
 SLACK = 0.006
 """Metres by which a joint's estimated depth may be off beyond the flesh before it."""
 _BEHIND = np.array(FLESH) + SLACK
@@ -38,7 +40,7 @@ class Track:
 
     met_ns: capture time when it was last near another hand.
     compared: log odds for a right hand when the network last looked at it as both.
-    sureness: running mean of the hand's confidence, 0..1; most_sure: the highest that it was once it had settled.
+    sureness: running mean of the log odds that it is a hand.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Track:
         self.missed = 0
         self.met_ns = -(1 << 62)
         self.compared = 0.0
-        self.sureness = self.most_sure = 0.0
+        self.sureness = 0.0
         self.joints: NDArray[np.float32] | None = None
         self._motion = np.zeros(3)
         self._time_ns = 0
@@ -83,11 +85,10 @@ class Track:
             self.side = side
             self._filter = OneEuro(self._filter_config) if self._filter_config else None
 
-    def believe(self, confidence: float) -> None:
-        """Count a frame's confidence, 0..1, that this is a hand whose joints are known."""
-        self.sureness = confidence if self.age == 0 else self.sureness + STEADY * (confidence - self.sureness)
-        if self.age >= SETTLED:
-            self.most_sure = max(self.most_sure, self.sureness)
+    def believe(self, odds: float) -> None:
+        """Count a frame's log odds that this is a hand."""
+        odds = min(max(odds, -MOST_SURE), MOST_SURE)
+        self.sureness = odds if self.age == 0 else self.sureness + NEWS * (odds - self.sureness)
 
     def set_filter(self, config: FilterConfig | None) -> None:
         """Filter otherwise from now on; None not at all. A filter keeps what it remembers, so that nothing jumps."""
