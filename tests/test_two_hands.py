@@ -15,6 +15,8 @@ from tracker.tracking.association import OTHER_HAND, TOUCHING_HAND, by_other_han
 from tracker.tracking.belief import FURTHER, LONE, SAME_SIDE, beside_others, real_odds, without_doubtful
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles
 from tracker.tracking.one_euro import FilterConfig
+from tracker.tracking.refusals import FIRST_REST, LONGEST_REST, Refusals
+from tracker.tracking.sight import Place
 from tracker.tracking.touching import divided
 from tracker.tracking.track import MOST_SURE, Track
 
@@ -229,6 +231,43 @@ def test_of_what_is_unclear_everything_is_looked_at(tracker, monkeypatch, clear)
     hands = tracker.track(frame).hands
     assert whole[1:] == [set(), set() if clear else {0, 1}], "followed; searched, and again"
     assert len(hands) == (2 if clear else 0)
+
+
+def test_what_was_looked_at_in_vain_rests_longer_each_time():
+    refusals, place, beside, away = Refusals(), *(np.array([x, 0.0, 0.6]) for x in (0.1, 0.15, 0.3))
+    assert not refusals.rests(place, 0)
+    rests, frame = [], 0
+    for _ in range(4):
+        refusals.note(place, frame)
+        start = frame
+        while refusals.rests(beside, frame):
+            assert refusals.resting(frame) == 1
+            assert not refusals.rests(away, frame)
+            frame += 1
+        rests.append(frame - start)
+    assert rests == [FIRST_REST, 2 * FIRST_REST, LONGEST_REST, LONGEST_REST]
+    frame += LONGEST_REST
+    refusals.note(place, frame)  # what was long ago is forgotten
+    assert refusals.rests(place, frame + FIRST_REST - 1)
+    assert not refusals.rests(place, frame + FIRST_REST)
+
+
+def test_a_refused_place_is_looked_at_again_later_or_where_a_hand_was_lost(tracker, monkeypatch):
+    tracker.reset()
+    source = list(frames(apart, 2 + FIRST_REST))
+    believed = [False]
+    monkeypatch.setattr(tracker, "_real_odds", lambda frame, estimate: 5.0 if believed[0] else -5.0)
+    assert tracker.track(source[0]).hands == ()
+    believed[0] = True
+    found = [len(tracker.track(frame).hands) for frame in source[1:]]
+    assert found == [0] * (FIRST_REST - 1) + [2, 2]
+    lost = tracker.tracks
+    places = [Place(track.joints.mean(axis=0), np.ones((4, 4), np.bool_), 0.0) for track in lost]
+    now = source[-1].captured_ns
+    for place in places:
+        tracker._refusals.note(place.center, tracker._frames)
+    assert all(tracker._rests(place, [], now) for place in places)
+    assert not any(tracker._rests(place, lost, now) for place in places)
 
 
 def test_the_tracker_forgets_what_is_too_doubtful(tracker):

@@ -21,11 +21,12 @@ from tracker.hand.skeleton import SKELETON
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
-from tracker.tracking.association import by_other_hand, continued, owners
+from tracker.tracking.association import JUMP, by_other_hand, continued, owners
 from tracker.tracking.belief import UNCLEAR, beside_others, least_odds, real_odds, without_doubtful
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, better_of, without_doubles
 from tracker.tracking.looking import Looker
 from tracker.tracking.one_euro import FilterConfig
+from tracker.tracking.refusals import Refusals
 from tracker.tracking.sight import Expected, Known, Place, open_sight
 from tracker.tracking.touching import divided
 from tracker.tracking.track import Track, seen
@@ -124,6 +125,7 @@ class Tracker:
         """Forget every hand, as before another recording. Ids go on."""
         self._tracks: list[Track] = []
         self._frames = 0
+        self._refusals = Refusals()
         self._sight.reset()
         self.cubes: tuple[Cube, ...] = ()
 
@@ -258,7 +260,8 @@ class Tracker:
         most = min(missing + 1, self.config.hands)
         there = [Known(one.candidate.cube, one.joints, one.candidate.mask) for one in known]
         with self._timed("segment"):
-            places = self._sight.search(frame, most, there)
+            places = self._sight.search(frame, most + self._refusals.resting(self._frames), there)
+        places = [place for place in places if not self._rests(place, unsure, frame.captured_ns)][:most]
         # The network has the last word on where a hand is, and how it is turned: look again, as it said.
         first = self._look(frame, places, [self._aim.new(place) for place in places])
         first = [pair for pair in first if pair.best.presence >= self.config.keep]
@@ -272,6 +275,7 @@ class Tracker:
         looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
         seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
         chosen: list[tuple[Track, Estimate]] = []
+        taken: set[int] = set()
         held = {track.id: estimate.joints for track, estimate in followed}
         # What is only waited for says nothing of others: it may be the very hand that is new here.
         present = [track for track in self._tracks if track.id in held]
@@ -290,7 +294,17 @@ class Tracker:
                 self._next_id += 1
                 track.compared = pair.right_minus_left or 0.0
             chosen.append((track, estimate))
+            taken.add(first[pair.candidate.number].candidate.number)
+        for number, place in enumerate(places):
+            if number not in taken:
+                self._refusals.note(place.center, self._frames)
         return chosen
+
+    def _rests(self, place: Place, unsure: Sequence[Track], now: int) -> bool:
+        """Whether a place was looked at in vain of late; where a hand was just lost, that does not matter."""
+        if any(float(np.linalg.norm(track.cube(now, self.edge).center - place.center)) < JUMP for track in unsure):
+            return False
+        return self._refusals.rests(place.center, self._frames)
 
     def _look(
         self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]], unclear: Sequence[int] = ()

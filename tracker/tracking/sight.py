@@ -205,9 +205,12 @@ class NetworkSight(Sight):
     def likeness(self, frame: DepthFrame, joints: NDArray[np.float32]) -> float:
         """See `Sight`: the mean probability of a hand within `BEYOND` of the bones, 0 where no surface is."""
         image, _ = self._look(frame)
-        near = (image.depth > 0) & (np.abs(image.points - joints.mean(axis=0)) < AROUND).all(axis=-1)
-        about = squared_distances(image.points[near], flesh_points(joints)) < BEYOND**2
-        hand = (image.probability[RIGHT] + image.probability[LEFT])[near][about]
+        middle = joints.mean(axis=0)
+        window = _window(image, middle)
+        points = image.points[window]
+        near = (points[..., 2] > 0) & (np.abs(points - middle) < AROUND).all(axis=-1)
+        about = squared_distances(points[near], flesh_points(joints)) < BEYOND**2
+        hand = (image.probability[RIGHT][window] + image.probability[LEFT][window])[near][about]
         return float(hand.mean()) if len(hand) else 0.0
 
 
@@ -229,6 +232,18 @@ def open_sight(segmentation: str, engine: str = "auto", threads: int | None = No
 def _seen(image: Segmented, hand: SegmentedHand, center: NDArray[np.floating]) -> Place:
     arm = forearm(image, hand)
     return Place(center, full_mask(image, hand, arm), hand.side_odds, heading(image, hand, arm))
+
+
+def _window(image: Segmented, middle: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Rows and columns of the coarse image that show what is within `AROUND` of a point (3,), metres, camera frame."""
+    k, (height, width) = image.grid.intrinsics, image.depth.shape
+    z = max(float(middle[2]), 2 * AROUND)
+    corners = middle + AROUND * np.array([(x, y, d) for x in (-1, 1) for y in (-1, 1) for d in (-1, 1)])
+    corners[:, 2] = np.where(corners[:, 2] > middle[2], z + AROUND, z - AROUND)
+    pixels = k.project(corners)
+    left, top = np.clip(np.floor(pixels.min(axis=0)), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(pixels.max(axis=0)) + 1, 0, (width, height)).astype(int)
+    return slice(top, bottom), slice(left, right)
 
 
 def _isolated(frame: DepthFrame, hand: Expected) -> Place:
