@@ -9,17 +9,17 @@ from typing import Final
 from tracker.tracking.hypotheses import Estimate
 from tracker.tracking.track import Track
 
-PRESENCE: Final = 0.45
-CONFIDENCE: Final = 8.7
-LIKENESS: Final = 5.5
-OFFSET: Final = -7.3
+PRESENCE: Final = 0.56
+CONFIDENCE: Final = 7.15
+LIKENESS: Final = 6.58
+OFFSET: Final = -7.78
 """Logistic regression: weights of the log odds of presence, of the mean joint confidence and of the likeness, fitted to
 what was followed in simulated situations (`benchmarks/belief.py`)."""
 UNKNOWN_LIKENESS: Final = 0.7
 """Where nothing but the hand network says what looks like a hand: so much speaks neither for one nor against it."""
 SAME_SIDE: Final = 2.0
 """Log odds against a hand that is of the same side as a surer one: most are one person's left and right."""
-FURTHER: Final = 0.0
+FURTHER: Final = 0.5
 """Log odds that a hand beside another must have to be taken for a new one, and keep on average: with less it is mostly
 a thing, or an arm."""
 LONE: Final = -1.0
