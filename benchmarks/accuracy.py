@@ -39,6 +39,8 @@ from tracker.hand.profile import read_profile
 from tracker.network.weights import find_weights
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+TUNED_ON = {"tuning": accuracy_set.TUNING_SEEDS, "further": accuracy_set.FURTHER_SEEDS}
+RENDERED = ("synthetic", *TUNED_ON)
 DEFAULT_FRAMES = 300
 """Of a camera, which may have no end."""
 STOPPED = 130
@@ -78,8 +80,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
         return "--set still always measures the same: leave --frames, --sequences, --raw and --hands out"
     if options.set is None and options.sequences is not None:
         return "--sequences counts those of a --set: a camera is one, use --frames"
-    if options.cache and options.set not in ("synthetic", "tuning"):
-        return "--cache needs --set synthetic or tuning: only their frames are rendered"
+    if options.cache and options.set not in RENDERED:
+        return "--cache needs --set synthetic, tuning or further: only their frames are rendered"
     if options.set and options.profile:
         return "--profile is of one person: the sets show others, use it with --camera"
     if options.write and not options.set:
@@ -90,8 +92,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
         return "--write keeps the figures of two filtered hands, as users get them: leave --raw and --hands out"
     if not options.pictures:
         return None
-    if options.set not in ("synthetic", "tuning", "real"):
-        return "--pictures needs --set synthetic, tuning or real: only their frames can be had twice"
+    if options.set not in (*RENDERED, "real"):
+        return "--pictures needs --set synthetic, tuning, further or real: only their frames can be had twice"
     folder = options.pictures.resolve()
     if options.set == "real" and CHECKOUT in (folder, *folder.parents):
         return "--pictures: recordings of people are not the project's to spread; draw them outside the checkout"
@@ -205,8 +207,9 @@ def _methods(options: argparse.Namespace) -> list[Method]:
 def _sources(options: argparse.Namespace) -> list[Source]:
     if options.set == "synthetic":
         return accuracy_set.sources(accuracy_set.frozen()[: options.sequences], options.cache)
-    if options.set == "tuning":
-        return accuracy_set.sources(accuracy_set.plan(accuracy_set.TUNING_SEEDS)[: options.sequences], options.cache)
+    if options.set in TUNED_ON:
+        plan = accuracy_set.plan(TUNED_ON[options.set])
+        return accuracy_set.sources(plan[: options.sequences], options.cache)
     if options.set == "real":
         return accuracy_real.sources(options.real)[: options.sequences]
     return [Source(options.camera, "", options.camera, partial(_views, options.camera))]
@@ -321,7 +324,7 @@ def _save(path: Path, report: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--set", choices=("synthetic", "tuning", "real", "still"), help="a test set")
+    source.add_argument("--set", choices=(*RENDERED, "real", "still"), help="a test set")
     source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
     parser.add_argument(
         "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real"

@@ -31,6 +31,8 @@ FROZEN = Path(__file__).with_name("accuracy_set.json")
 SEQUENCES = 40
 TUNING_SEEDS = range(870_000_000, 870_000_060)
 """Of the situations that choices are made on: neither training nor the frozen set nor `trainer calibrate` has them."""
+FURTHER_SEEDS = range(870_000_060, 870_000_200)
+"""Of others of the same sort, to see whether a choice holds elsewhere (and for `belief.py`)."""
 FRAMES = 50
 RATE = 30
 """Frames a second."""

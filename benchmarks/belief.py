@@ -24,7 +24,7 @@ import numpy as np
 from machine import machine
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 from tqdm import tqdm
 
 from tracker import Tracker, TrackerConfig
@@ -36,13 +36,12 @@ from tracker.tracking.hypotheses import Estimate
 from tracker.tracking.track import Track
 from trainer.judging.pairing import FAR, pair
 
-FURTHER_SEEDS = range(870_000_060, 870_000_200)
 LEAST = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """An estimate. values: logit of presence, mean joint confidence, likeness. real: whether it is a true hand."""
+    """An estimate. values: its `evidence`. real: whether it is a true hand."""
 
     situation: int
     values: tuple[float, float, float]
@@ -59,15 +58,13 @@ class Noting(Tracker):
 
     def _believed(self, frame: DepthFrame, chosen: Sequence[tuple[Track, Estimate]]) -> list[tuple[Track, Estimate]]:
         for _, estimate in chosen:
-            presence = float(np.clip(estimate.presence, 1e-3, 1 - 1e-3))
-            likeness = self._sight.likeness(frame, estimate.joints)
-            self.looked.append((estimate, (float(logit(presence)), float(estimate.confidence.mean()), likeness)))
+            self.looked.append((estimate, belief.evidence(estimate, self._sight.likeness(frame, estimate.joints))))
         return super()._believed(frame, chosen)
 
 
 def noted(tracker: Noting, cache: Path | None, frames: int) -> tuple[list[Noted], int]:
     """All estimates of the situations, and of how many frames they are. Raises TrackerError."""
-    plan = accuracy_set.plan(accuracy_set.TUNING_SEEDS) + accuracy_set.plan(FURTHER_SEEDS)
+    plan = accuracy_set.plan(accuracy_set.TUNING_SEEDS) + accuracy_set.plan(accuracy_set.FURTHER_SEEDS)
     result, count = [], 0
     for number, source in enumerate(tqdm(accuracy_set.sources(plan, cache), unit="situation", disable=None)):
         tracker.reset()

@@ -136,10 +136,12 @@ def test_the_frozen_set_is_what_the_document_says():
     assert all(len({s.camera for s in sequences if s.kind == kind}) > 1 for kind in {s.kind for s in sequences})
 
 
-def test_what_is_tuned_on_is_neither_judged_nor_trained_by():
-    sequences = accuracy_set.plan(accuracy_set.TUNING_SEEDS)
+@pytest.mark.parametrize(("name", "count"), [("tuning", 60), ("further", 140)])
+def test_what_is_tuned_on_is_neither_judged_nor_trained_by(name, count):
+    sequences = accuracy_set.plan(accuracy.TUNED_ON[name])
     seeds = {each.seed for each in sequences}
-    assert len(seeds) == 60
+    assert len(seeds) == count
+    assert sum(seed in other for other in accuracy.TUNED_ON.values() for seed in seeds) == count
     assert all(seed in RESERVED and seed not in TEST_SEEDS for seed in seeds)
     assert seeds.isdisjoint(range(FIRST_SEED, FIRST_SEED + 10_000_000))
     assert {each.kind for each in sequences} == {each.kind for each in accuracy_set.frozen()}
@@ -258,7 +260,7 @@ def test_tables_are_written_between_their_marks(tmp_path):
             check_region(nothing, "real")
 
 
-@pytest.mark.parametrize("name", ["synthetic", "tuning"])
+@pytest.mark.parametrize("name", ["synthetic", "tuning", "further"])
 def test_the_command_measures_and_draws(name, tmp_path, capsys):
     options = ["--set", name, "--sequences", "1", "--frames", "2", "--pictures", str(tmp_path / "pictures")]
     assert accuracy.main([*options, "--output", str(tmp_path / "all.json")]) == 0

@@ -277,6 +277,7 @@ class Tracker:
         chosen: list[tuple[Track, Estimate]] = []
         taken: set[int] = set()
         held = {track.id: estimate.joints for track, estimate in followed}
+        weighed = [(estimate, self._real_odds(frame, estimate)) for _, estimate in followed] if looked else []
         # What is only waited for says nothing of others: it may be the very hand that is new here.
         present = [track for track in self._tracks if track.id in held]
         continues = continued(looked, seen_sides, unsure, frame.captured_ns, held)
@@ -286,14 +287,14 @@ class Tracker:
                 side_vote += by_other_hand(None, pair.best.joints, present, frame.captured_ns)
             track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
             estimate = pair.of_side(track.side) or pair.best
+            odds = self._real_odds(frame, estimate)
             if lost is None:
-                others = [(other, self._real_odds(frame, other)) for _, other in [*followed, *chosen]]
-                odds = beside_others(estimate, self._real_odds(frame, estimate), others)
-                if odds < least_odds(alone=not others):
+                if beside_others(estimate, odds, weighed) < least_odds(alone=not weighed):
                     continue
                 self._next_id += 1
                 track.compared = pair.right_minus_left or 0.0
             chosen.append((track, estimate))
+            weighed.append((estimate, odds))
             taken.add(first[pair.candidate.number].candidate.number)
         for number, place in enumerate(places):
             if number not in taken:
@@ -310,11 +311,10 @@ class Tracker:
         self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]], unclear: Sequence[int] = ()
     ) -> list[Pair]:
         """Look for new hands in places, in some cubes each. unclear: those of which everything in the cube is, too."""
-        everything = np.ones(frame.depth.shape, np.bool_)
         candidates = [
             Candidate(cube, mask, None, number)
             for number, (place, several) in enumerate(zip(places, cubes))
-            for mask in ((place.mask, everything) if number in unclear else (place.mask,))
+            for mask in ((place.mask, np.ones_like(place.mask)) if number in unclear else (place.mask,))
             for cube in several
         ]
         return self._looker(frame, candidates, self._timed)

@@ -30,14 +30,19 @@ UNCLEAR: Final = 0.0
 half may have been cut off."""
 
 
-def real_odds(estimate: Estimate, likeness: float) -> float:
-    """Log odds that an estimate is a hand, with its joints roughly right.
+def evidence(estimate: Estimate, likeness: float) -> tuple[float, float, float]:
+    """What is weighed: log odds of presence, mean joint confidence, likeness.
 
     likeness: mean probability that the surface about its bones is a hand's (`Sight.likeness`).
     """
     presence = min(max(estimate.presence, 1e-3), 1 - 1e-3)
-    logit = math.log(presence / (1 - presence))
-    return PRESENCE * logit + CONFIDENCE * float(estimate.confidence.mean()) + LIKENESS * likeness + OFFSET
+    return math.log(presence / (1 - presence)), float(estimate.confidence.mean()), likeness
+
+
+def real_odds(estimate: Estimate, likeness: float) -> float:
+    """Log odds that an estimate is a hand, with its joints roughly right. likeness: as for `evidence`."""
+    presence, confidence, likeness = evidence(estimate, likeness)
+    return PRESENCE * presence + CONFIDENCE * confidence + LIKENESS * likeness + OFFSET
 
 
 def beside_others(estimate: Estimate, odds: float, others: Sequence[tuple[Estimate, float]]) -> float:
