@@ -17,12 +17,12 @@ from scipy.optimize import minimize
 from trainer_samples import write_h5
 
 from tracker.errors import DataError
-from tracker.hand.heatmaps import gaussian_maps
+from tracker.hand.heatmaps import expectation, gaussian_maps
 from tracker.hand.voxels import voxelise
 from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights
 from trainer.cli import main
-from trainer.commands.fit_options import network_of
+from trainer.commands.fit_options import losses_of, network_of
 from trainer.data.hdf5 import Hdf5Samples
 from trainer.data.identity import identity
 from trainer.data.packed import PackedSamples
@@ -512,6 +512,10 @@ def test_voxels_of_a_file_are_the_voxels_it_holds(tmp_path):
         (["evaluate", "none.safetensors", "synthetic"], "no weights file"),
         (["fit", "synthetic", "out", "--resume", "--epoch-samples", "8"], "nothing to resume"),
         (["fit", "synthetic", "out", "--device", "cuda:77"], "cuda:77"),
+        (["fit", "synthetic", "out", "--distance", "nan"], "weight of distance"),
+        (["fit", "synthetic", "out", "--presence", "-1"], "weight of presence"),
+        (["fit", "synthetic", "out", "--loss", "heatmap", "--distance", "9"], "--distance"),
+        (["fit", "synthetic", "out", "--recipe", "paper", "--presence", "9"], "--presence"),
     ],
 )
 def test_bad_input_is_one_line(words, message, capsys, tmp_path, monkeypatch):
@@ -520,6 +524,23 @@ def test_bad_input_is_one_line(words, message, capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().err.strip()
     assert message in printed
     assert "\n" not in printed
+
+
+def test_parts_of_the_loss_weigh_what_is_asked():
+    joints = torch.rand(2, 4, 3) - 0.5
+    batch = (torch.randn(2, 4, 8, 8, 8), torch.randn(2), joints, torch.tensor([1.0, 0.0]))
+
+    def of(**more: float | None) -> torch.Tensor:
+        words = {"loss": None, "global_joints": False, "distance": None, "presence": None} | more
+        return loss(*batch, losses_of(argparse.Namespace(**words), "integral", TINY))
+
+    usual = of()
+    torch.testing.assert_close(of(distance=20.0, presence=2.0), usual)
+    maps = torch.softmax(batch[0].flatten(2), dim=2).view(batch[0].shape)
+    off = torch.linalg.vector_norm(expectation(maps) - joints, dim=2).mean()
+    torch.testing.assert_close(of(distance=400.0) - usual, 380 * off)
+    told = torch.nn.functional.binary_cross_entropy_with_logits(batch[1], batch[3])
+    torch.testing.assert_close(of(presence=12.0) - usual, 10 * told)
 
 
 @pytest.mark.parametrize("model", ["v2v", "v2v-lite"])

@@ -21,7 +21,7 @@ from trainer.commands.arguments import (
     positive,
     run_in,
 )
-from trainer.commands.fit_options import augmentation_of, config_of, described, is_upright, network_of
+from trainer.commands.fit_options import augmentation_of, config_of, described, is_upright, losses_of, network_of
 
 if TYPE_CHECKING:
     from trainer.data.sample import SampleSource
@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the 21 joints of hand21 (default: as the weights of --init, or the run that --resume goes on with)",
     )
     network.add_argument("--loss", choices=("integral", "heatmap"), help="(default: the recipe's)")
+    network.add_argument(
+        "--distance", type=float, metavar="WEIGHT", help="of how far joints are off, in --loss integral (default: 20)"
+    )
+    network.add_argument(
+        "--presence", type=float, metavar="WEIGHT", help="of whether there is a hand (default: 2 with --loss integral)"
+    )
     network.add_argument(
         "--global-joints", action="store_true", help="one map as fine as the grid for all joints, without identity"
     )
@@ -136,7 +142,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
     from tracker.network.weights import find_weights
     from trainer.fitting.fit import Fit
     from trainer.fitting.lock import lock_run
-    from trainer.fitting.recipes import RECIPES, loss_config
+    from trainer.fitting.recipes import RECIPES
     from trainer.parallel.world import SharedError
 
     restarted = world.restarted()
@@ -158,8 +164,7 @@ def _train(options: argparse.Namespace, world: World) -> None:
         network = network_of(options, train)
         config = config_of(recipe.fit, options, world, network)
         augmentation, augmentation_name = augmentation_of(options, train)
-        loss = options.loss or ("heatmap" if options.global_joints else recipe.loss)
-        losses = loss_config(loss, network, options.global_joints)
+        losses = losses_of(options, recipe.loss, network)
     except ValueError as error:
         raise SharedError(str(error)) from error  # every process finds it
     seen = {"command": command_line(), "commit": commit(), "data": described(options.train, train)}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tracker.network.v2v import V2VConfig
     from trainer.data.sample import SampleSource
     from trainer.fitting.augment import Augmentation
+    from trainer.fitting.losses import LossConfig, LossName
     from trainer.fitting.recipes import FitConfig
     from trainer.parallel.world import World
 
@@ -85,6 +86,21 @@ def augmentation_of(options: argparse.Namespace, train: SampleSource) -> tuple[A
         "drop": options.drop,
     }
     return replace(how, **{key: value for key, value in asked.items() if value is not None}), name
+
+
+def losses_of(options: argparse.Namespace, usual: LossName, network: V2VConfig) -> LossConfig:
+    """The loss; `usual` if none is asked for. Raises ValueError for weights that it does not have."""
+    from dataclasses import replace
+
+    from trainer.fitting.recipes import loss_config
+
+    name = options.loss or ("heatmap" if options.global_joints else usual)
+    asked = {key: value for key in ("distance", "presence") if (value := getattr(options, key)) is not None}
+    if "distance" in asked and name != "integral":
+        raise ValueError(f"--distance weighs a part of --loss integral, this is {name}: leave it out")
+    if "presence" in asked and not network.presence:
+        raise ValueError("--presence: this network does not say whether there is a hand, leave it out")
+    return replace(loss_config(name, network, options.global_joints), **asked)
 
 
 def config_of(fit: FitConfig, options: argparse.Namespace, world: World, network: V2VConfig) -> FitConfig:

@@ -23,6 +23,8 @@ DEV_SAMPLES: Final = 768
 DEV_SEED: Final = 1_000_001
 """Of the cubes to judge on: odd seeds are not trained on."""
 SEEDS: Final = 35
+EXACT: Final = ("--distance", "400", "--presence", "12")
+"""Once the heat maps are roughly right, how far joints are off counts for most: see docs/training.md."""
 FIRST_RUN: Final = 10
 FIRST_SAMPLES: Final = 1000
 """Seeds of segmentation runs and of cubes begin here: the shipped weights saw those below."""
@@ -127,10 +129,10 @@ def _hands(options: argparse.Namespace, device: str) -> list[Stage]:
         )
 
     if options.init:
-        return [stage(1, 0.5, "--init", options.model)]
+        return [stage(1, 0.5, *EXACT, "--init", options.model)]
     grids = {"v2v-lite": ("32", "48"), "v2v": ("44", "88")}[options.model]
     coarse = stage(1, 0.25, "--input-size", grids[0])
-    return [coarse, stage(2, 0.25, "--input-size", grids[1], "--init", _best(options, coarse))]
+    return [coarse, stage(2, 0.25, *EXACT, "--input-size", grids[1], "--init", _best(options, coarse))]
 
 
 def _minutes(options: argparse.Namespace, share: float) -> str:

@@ -36,6 +36,9 @@ class LossConfig:
             raise ValueError(f"loss must be 'heatmap' or 'integral', is {self.name!r}")
         if self.global_joints and self.name == "integral":
             raise ValueError("one map for all joints has no single mean: the loss must be 'heatmap', not 'integral'")
+        for what, weight in (("distance", self.distance), ("presence", self.presence)):
+            if not 0 <= weight < 1e6:
+                raise ValueError(f"the weight of {what} must be from 0 to below a million, is {weight}")
 
     @property
     def decode(self) -> Decode:
