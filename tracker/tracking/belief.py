@@ -9,10 +9,10 @@ from typing import Final
 from tracker.tracking.hypotheses import Estimate
 from tracker.tracking.track import Track
 
-PRESENCE: Final = 0.56
-CONFIDENCE: Final = 7.15
-LIKENESS: Final = 6.58
-OFFSET: Final = -7.78
+PRESENCE: Final = 0.72
+CONFIDENCE: Final = 7.73
+LIKENESS: Final = 5.83
+OFFSET: Final = -8.56
 """Logistic regression: weights of the log odds of presence, of the mean joint confidence and of the likeness, fitted to
 what was followed in simulated situations (`benchmarks/belief.py`)."""
 UNKNOWN_LIKENESS: Final = 0.7
