@@ -514,6 +514,7 @@ def test_voxels_of_a_file_are_the_voxels_it_holds(tmp_path):
         (["fit", "synthetic", "out", "--device", "cuda:77"], "cuda:77"),
         (["fit", "synthetic", "out", "--distance", "nan"], "weight of distance"),
         (["fit", "synthetic", "out", "--presence", "-1"], "weight of presence"),
+        (["fit", "synthetic", "out", "--presence", "0"], "above 0"),
         (["fit", "synthetic", "out", "--loss", "heatmap", "--distance", "9"], "--distance"),
         (["fit", "synthetic", "out", "--recipe", "paper", "--presence", "9"], "--presence"),
     ],

@@ -100,6 +100,8 @@ def losses_of(options: argparse.Namespace, usual: LossName, network: V2VConfig) 
         raise ValueError(f"--distance weighs a part of --loss integral, this is {name}: leave it out")
     if "presence" in asked and not network.presence:
         raise ValueError("--presence: this network does not say whether there is a hand, leave it out")
+    if asked.get("presence") == 0:
+        raise ValueError("--presence must be above 0: the network would say at random whether there is a hand")
     return replace(loss_config(name, network, options.global_joints), **asked)
 
 
