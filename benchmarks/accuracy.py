@@ -327,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--set", choices=(*RENDERED, "real", "still"), help="a test set")
     source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
     parser.add_argument(
-        "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real"
+        "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real, or one"
     )
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences of the set")
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each sequence or camera")

@@ -52,8 +52,9 @@ KNOWN = {
 
 
 def sources(folder: Path) -> list[Source]:
-    """The recording folders in a folder. Raises DataError."""
-    found = sorted(path.parent for path in folder.glob("*/camera.json"))
+    """The recording folders in a folder, or the one that it is. Raises DataError."""
+    headers = [path for pattern in ("camera.json", "*/camera.json") for path in folder.resolve().glob(pattern)]
+    found = sorted(path.parent for path in headers)
     if not found:
         raise DataError(f"{folder} has no recording folders: name a folder of recordings with --real")
     return [Source(path.name, path.name, _camera(path), partial(views, path)) for path in found]

@@ -354,6 +354,14 @@ def test_frames_without_labels_are_not_frames_without_hands():
     assert "found" not in accuracy_real.real_figures("other", frames[1:])
 
 
+def test_recordings_are_those_of_a_folder_or_a_folder_that_is_one(tmp_path):
+    for name in ("b", "a"):
+        with open_camera("simulated") as camera:
+            record(tmp_path / name, [camera.read()])
+    assert [source.name for source in accuracy_real.sources(tmp_path)] == ["a", "b"]
+    assert [source.name for source in accuracy_real.sources(tmp_path / "b")] == ["b"]
+
+
 def test_a_damaged_cache_costs_only_its_sequence(tmp_path, monkeypatch, capsys):
     sequences = accuracy_set.frozen()[6:8]
     monkeypatch.setattr(accuracy_set, "FRAMES", 2)

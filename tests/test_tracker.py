@@ -253,6 +253,16 @@ def test_a_picture_of_the_tracking(tmp_path, capsys):
     assert "none.json" in capsys.readouterr().err
 
 
+def test_a_sheet_has_as_many_pictures_however_far_they_are_apart(tmp_path, capsys):
+    picture = tmp_path / "hands.png"
+    words = ["draw", "--camera", "simulated", "--output", str(picture), "--every", "2", "--segmentation", "geometric"]
+    assert main(words) == 0
+    assert "12 frames of simulated" in capsys.readouterr().out
+    assert cv2.imread(str(picture)).shape == (3 * 480, 4 * 640, 3)
+    assert main([*words, "--frames", "5"]) == 0
+    assert "3 frames of simulated" in capsys.readouterr().out
+
+
 def test_what_was_tracked_before_a_broken_frame_is_drawn(tmp_path, capsys):
     with open_camera("simulated") as camera:
         folder = record(tmp_path / "walk", [camera.read() for _ in range(4)])

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add_camera_argument(draw)
     add_model_arguments(draw)
     add_hands_arguments(draw)
-    draw.add_argument("--frames", type=positive, default=12, metavar="N", help="frames to track (default: 12)")
+    draw.add_argument("--frames", type=positive, metavar="N", help="frames to track (default: enough for 12 pictures)")
     draw.add_argument("--every", type=positive, default=1, metavar="N", help="draw every N-th (default: each)")
     draw.add_argument("--columns", type=positive, default=4, metavar="N", help="pictures in a row (default: 4)")
     draw.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")

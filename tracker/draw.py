@@ -19,6 +19,8 @@ from tracker.stream.message import HandsMessage
 if TYPE_CHECKING:
     from tracker.hand_tracker import TrackerConfig
 
+PICTURES = 12
+"""As many frames are drawn unless more or fewer are asked for."""
 FINGER_COLORS = ((80, 80, 255), (60, 200, 255), (90, 255, 90), (255, 190, 70), (255, 110, 220))
 """Blue, green, red of thumb to little finger."""
 
@@ -72,7 +74,7 @@ def draw_sheet(options: argparse.Namespace, config: TrackerConfig) -> None:
         Tracker(options.model, options.engine, options.device, config) as tracker,
         open_camera(options.camera, realtime=False) as camera,
     ):
-        for number in range(options.frames):
+        for number in range(options.frames or PICTURES * options.every):
             try:
                 frame = camera.read()
             except CameraError as error:
