@@ -16,10 +16,10 @@ from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.camera.recorder import FrameFile, Recorder
 from tracker.controls import Controls, RecordSwitch
 from tracker.errors import CameraError
-from tracker.hand_tracker import TrackerConfig
 from tracker.loop import run
 from tracker.simulation.hand import HandModel
 from tracker.stream.publisher import Publisher
+from tracker.tracking.config import TrackerConfig
 from tracker.tracking.one_euro import FilterConfig
 from tracker.tracking.track import Track
 

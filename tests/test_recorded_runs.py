@@ -56,7 +56,7 @@ class Both:
 
 def as_in_a_new_process(tracker: Tracker) -> Tracker:
     tracker.reset()
-    tracker._next_id = 1
+    tracker._search._next_id = 1
     return tracker
 
 

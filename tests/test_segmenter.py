@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.engine.segmenting import Segment, open_segmenter
 from tracker.errors import EngineError, WeightsError
 from tracker.hand.cube import Cube
-from tracker.hand_tracker import Tracker, TrackerConfig
 from tracker.network.segmenter import ARM, LEFT, RIGHT, Segmenter, SegmenterConfig
 from tracker.network.weights import (
     find_weights,

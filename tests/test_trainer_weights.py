@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker import network
-from tracker.hand_tracker import Tracker, TrackerConfig
+from tracker import Tracker, TrackerConfig, network
 from trainer.cli import main
 from trainer.commands import weights
 from trainer.commands.arguments import run_in

@@ -11,6 +11,7 @@ from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.hand.cube import Cube
 from tracker.simulation.cameras import CAMERAS
 from tracker.simulation.situations import Situation
+from tracker.tracking import search
 from tracker.tracking.association import OTHER_HAND, TOUCHING_HAND, by_other_hand, continued, owners
 from tracker.tracking.belief import FURTHER, LONE, SAME_SIDE, beside_others, real_odds, without_doubtful
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair, same_hand, without_doubles
@@ -100,7 +101,8 @@ def test_a_hand_that_is_only_waited_for_says_nothing_of_another(tracker, monkeyp
     def leap(time):
         return (-0.25 if time < 0.15 else 0.25, 0.08, 0.5), (0, 0, 9)
 
-    monkeypatch.setattr(hand_tracker, "by_other_hand", note)
+    for module in (hand_tracker, search):
+        monkeypatch.setattr(module, "by_other_hand", note)
     tracker.reset()
     ids = []
     for frame in frames(leap, 12, without={"left": range(12)}):
@@ -219,14 +221,16 @@ def test_nobody_has_two_right_hands():
 @pytest.mark.parametrize("clear", [True, False])
 def test_of_what_is_unclear_everything_is_looked_at(tracker, monkeypatch, clear):
     tracker.reset()
-    monkeypatch.setattr(tracker, "_real_odds", lambda frame, estimate: 5.0 if clear else -5.0)
+    for owner, name in ((tracker, "_real_odds"), (tracker._search, "_odds")):
+        monkeypatch.setattr(owner, name, lambda frame, estimate: 5.0 if clear else -5.0)
     plain, whole = tracker._looker, []
 
     def note(frame, candidates, timed):
         whole.append({candidate.number for candidate in candidates if candidate.mask.all()})
         return plain(frame, candidates, timed)
 
-    monkeypatch.setattr(tracker, "_looker", note)
+    for owner in (tracker, tracker._search):
+        monkeypatch.setattr(owner, "_looker", note)
     (frame,) = frames(apart, 1)
     hands = tracker.track(frame).hands
     assert whole[1:] == [set(), set() if clear else {0, 1}], "followed; searched, and again"
@@ -256,7 +260,8 @@ def test_a_refused_place_is_looked_at_again_later_or_where_a_hand_was_lost(track
     tracker.reset()
     source = list(frames(apart, 2 + FIRST_REST))
     believed = [False]
-    monkeypatch.setattr(tracker, "_real_odds", lambda frame, estimate: 5.0 if believed[0] else -5.0)
+    for owner, name in ((tracker, "_real_odds"), (tracker._search, "_odds")):
+        monkeypatch.setattr(owner, name, lambda frame, estimate: 5.0 if believed[0] else -5.0)
     assert tracker.track(source[0]).hands == ()
     believed[0] = True
     found = [len(tracker.track(frame).hands) for frame in source[1:]]
@@ -265,9 +270,9 @@ def test_a_refused_place_is_looked_at_again_later_or_where_a_hand_was_lost(track
     places = [Place(track.joints.mean(axis=0), np.ones((4, 4), np.bool_), 0.0) for track in lost]
     now = source[-1].captured_ns
     for place in places:
-        tracker._refusals.note(place.center, tracker._frames)
-    assert all(tracker._rests(place, [], now) for place in places)
-    assert not any(tracker._rests(place, lost, now) for place in places)
+        tracker._search._refusals.note(place.center, tracker._frames)
+    assert all(tracker._search._rests(place, tracker._frames, [], now) for place in places)
+    assert not any(tracker._search._rests(place, tracker._frames, lost, now) for place in places)
 
 
 def test_the_tracker_forgets_what_is_too_doubtful(tracker):

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.camera import open_camera
-    from tracker.hand_tracker import Tracker, TrackerConfig
+    from tracker.hand_tracker import Tracker
     from tracker.stream.subscriber import Subscriber
+    from tracker.tracking.config import TrackerConfig
 
 __all__ = ["Subscriber", "Tracker", "TrackerConfig", "open_camera"]
 
 _HOMES = {
     "Subscriber": "tracker.stream.subscriber",
     "Tracker": "tracker.hand_tracker",
-    "TrackerConfig": "tracker.hand_tracker",
+    "TrackerConfig": "tracker.tracking.config",
     "open_camera": "tracker.camera",
 }
 

@@ -19,7 +19,7 @@ from tracker.stream.colors import RED, has_colors, paint
 from tracker.stream.endpoint import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
-    from tracker.hand_tracker import TrackerConfig
+    from tracker.tracking.config import TrackerConfig
 
 COMMANDS = (
     "run",
@@ -189,7 +189,7 @@ def add_hands_arguments(parser: argparse.ArgumentParser) -> None:
 def tracker_config(options: argparse.Namespace) -> TrackerConfig:
     """What the options of `add_hands_arguments` ask for. Raises TrackerError, ProfileError."""
     from tracker.hand.profile import read_profile
-    from tracker.hand_tracker import TrackerConfig
+    from tracker.tracking.config import TrackerConfig
 
     if options.hands > 4:
         raise TrackerError(f"--hands is {options.hands}; at most 4 are tracked")

@@ -17,7 +17,7 @@ from tracker.hand.skeleton import BONES
 from tracker.stream.message import HandsMessage
 
 if TYPE_CHECKING:
-    from tracker.hand_tracker import TrackerConfig
+    from tracker.tracking.config import TrackerConfig
 
 PICTURES = 12
 """As many frames are drawn unless more or fewer are asked for."""

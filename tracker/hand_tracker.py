@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
-
-import numpy as np
 
 from tracker.camera.frame import DepthFrame
 from tracker.engine import open_engine
 from tracker.errors import WeightsError
-from tracker.hand.cube import Cube, cube_center
-from tracker.hand.profile import HandProfile
+from tracker.hand.cube import Cube
 from tracker.hand.skeleton import SKELETON
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
-from tracker.tracking.association import JUMP, by_other_hand, continued, owners
-from tracker.tracking.belief import UNCLEAR, beside_others, least_odds, real_odds, without_doubtful
-from tracker.tracking.hypotheses import Candidate, Estimate, Pair, better_of, without_doubles
+from tracker.tracking.association import by_other_hand, owners
+from tracker.tracking.belief import beside_others, real_odds, without_doubtful
+from tracker.tracking.config import TrackerConfig
+from tracker.tracking.hypotheses import Candidate, Estimate, better_of, without_doubles
 from tracker.tracking.looking import Looker
 from tracker.tracking.one_euro import FilterConfig
-from tracker.tracking.refusals import Refusals
-from tracker.tracking.sight import Expected, Known, Place, open_sight
+from tracker.tracking.search import Search
+from tracker.tracking.sight import Expected, open_sight
 from tracker.tracking.touching import divided
 from tracker.tracking.track import Track, seen
 
@@ -43,47 +40,6 @@ DOUBTFUL: Final = 3
 """Frames that a hand may be missing and still be taken for there as easily as one that is followed."""
 DOUBTED: Final = (1, 3)
 """Frames of a new hand in which it is doubted which way up it is; later that is done every `side_every` frames."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackerConfig:
-    """How hands are followed.
-
-    hands: how many at most. accept, keep: presence from which a new hand is taken and a followed one kept; all that is
-    known must speak for it as well (`tracker.tracking.belief`).
-    patience: seconds that a hand may be unseen before it is lost; beside another hand `HIDDEN_PATIENCE` times as long.
-    side_frames: in how many first frames both sides are tried; side_every: and how often later. Then, of networks that
-    want upright cubes, hands without a forearm are also looked at the other way up.
-    search_every: frames between two searches for a further hand; while there is none, or one was just lost, every
-    frame is searched.
-    filter: the One Euro filter of the published joints, None for none.
-    profile: the size of the person's hands, None to find it out.
-    segmentation: what tells hands from the rest of the image: `network`, `geometric`, or a weights file of the former.
-    """
-
-    hands: int = 2
-    accept: float = 0.6
-    keep: float = 0.25
-    patience: float = 0.6
-    side_frames: int = 6
-    side_every: int = 30
-    search_every: int = 5
-    filter: FilterConfig | None = field(default_factory=FilterConfig)
-    profile: HandProfile | None = None
-    segmentation: str = "network"
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.hands <= 4:
-            raise ValueError(f"hands must be from 1 to 4, is {self.hands}")
-        if not 0 < self.keep <= self.accept < 1:
-            raise ValueError(f"want 0 < keep <= accept < 1, got {self.keep} and {self.accept}")
-        if not (math.isfinite(self.patience) and self.patience >= 0):
-            raise ValueError(f"patience must be a number of seconds from 0, is {self.patience}")
-        if self.side_frames < 0 or self.side_every < 1 or self.search_every < 1:
-            raise ValueError(
-                "side_frames must be at least 0, side_every and search_every at least 1, are "
-                f"{self.side_frames}, {self.side_every} and {self.search_every}"
-            )
 
 
 class Tracker:
@@ -118,14 +74,14 @@ class Tracker:
         self._sight = open_sight(self.config.segmentation, engine, threads)
         self.engine = open_engine(network, engine, device, threads=threads, max_batch=2 * self.config.hands)
         self._looker = Looker(self.engine)
-        self._next_id = 1
+        self._search = Search(self._sight, self._looker, self._aim, self._real_odds, self._timed)
         self.reset()
 
     def reset(self) -> None:
         """Forget every hand, as before another recording. Ids go on."""
         self._tracks: list[Track] = []
         self._frames = 0
-        self._refusals = Refusals()
+        self._search.reset()
         self._sight.reset()
         self.cubes: tuple[Cube, ...] = ()
 
@@ -161,9 +117,9 @@ class Tracker:
         chosen = without_doubles(self._follow(frame), frame.captured_ns)
         sure = [(track, estimate) for track, estimate in chosen if self._is_sure(frame, track, estimate)]
         unsure = [track for track in self._tracks if all(track is not other for other, _ in sure)]
-        missing = self.config.hands - len(sure)
-        if missing and (unsure or not sure or self._frames % self.config.search_every == 0):
-            found = self._search(frame, missing, chosen, [estimate for _, estimate in sure], unsure)
+        due = unsure or not sure or self._frames % self.config.search_every == 0
+        if len(sure) < self.config.hands and due:
+            found = self._search(self.config, frame, self._frames, chosen, unsure)
             chosen = without_doubles(better_of(chosen, found), frame.captured_ns)
         self._frames += 1
         hands = self._settle(frame, self._believed(frame, chosen))
@@ -243,81 +199,6 @@ class Tracker:
         One that made a leap may have been cut off where its old place ended.
         """
         return estimate.presence >= self.config.accept and track.distance(estimate.joints, frame.captured_ns) < FAST
-
-    def _search(
-        self,
-        frame: DepthFrame,
-        missing: int,
-        followed: Sequence[tuple[Track, Estimate]],
-        known: Sequence[Estimate],
-        unsure: Sequence[Track],
-    ) -> list[tuple[Track, Estimate]]:
-        """Look for `missing` hands in the whole image, apart from the known ones.
-
-        A hand that is found near an unsure track continues it; others are new. followed: what was, surely or not.
-        """
-        # One more than is missing, where there is room: the network may refuse the first.
-        most = min(missing + 1, self.config.hands)
-        there = [Known(one.candidate.cube, one.joints, one.candidate.mask) for one in known]
-        with self._timed("segment"):
-            places = self._sight.search(frame, most + self._refusals.resting(self._frames), there)
-        places = [place for place in places if not self._rests(place, unsure, frame.captured_ns)][:most]
-        # The network has the last word on where a hand is, and how it is turned: look again, as it said.
-        first = self._look(frame, places, [self._aim.new(place) for place in places])
-        first = [pair for pair in first if pair.best.presence >= self.config.keep]
-        joints = [pair.best.joints for pair in first]
-        again = [
-            replace(places[pair.candidate.number], center=cube_center(found)) for pair, found in zip(first, joints)
-        ]
-        cubes = [self._aim.again(place, found) for place, found in zip(again, joints)]
-        unclear = [number for number, pair in enumerate(first) if self._real_odds(frame, pair.best) < UNCLEAR]
-        looked = self._look(frame, again, cubes, unclear)
-        looked = [pair for pair in looked if pair.best.presence >= self.config.accept]
-        seen_sides = [again[pair.candidate.number].side_odds for pair in looked]
-        chosen: list[tuple[Track, Estimate]] = []
-        taken: set[int] = set()
-        held = {track.id: estimate.joints for track, estimate in followed}
-        weighed = [(estimate, self._real_odds(frame, estimate)) for _, estimate in followed] if looked else []
-        # What is only waited for says nothing of others: it may be the very hand that is new here.
-        present = [track for track in self._tracks if track.id in held]
-        continues = continued(looked, seen_sides, unsure, frame.captured_ns, held)
-        for pair, seen_side, lost in zip(looked, seen_sides, continues):
-            side_vote = (pair.right_minus_left or 0.0) + seen_side
-            if lost is None:
-                side_vote += by_other_hand(None, pair.best.joints, present, frame.captured_ns)
-            track = lost or Track(self._next_id, side_vote, self.config.filter, self.config.profile)
-            estimate = pair.of_side(track.side) or pair.best
-            odds = self._real_odds(frame, estimate)
-            if lost is None:
-                if beside_others(estimate, odds, weighed) < least_odds(alone=not weighed):
-                    continue
-                self._next_id += 1
-                track.compared = pair.right_minus_left or 0.0
-            chosen.append((track, estimate))
-            weighed.append((estimate, odds))
-            taken.add(first[pair.candidate.number].candidate.number)
-        for number, place in enumerate(places):
-            if number not in taken:
-                self._refusals.note(place.center, self._frames)
-        return chosen
-
-    def _rests(self, place: Place, unsure: Sequence[Track], now: int) -> bool:
-        """Whether a place was looked at in vain of late; where a hand was just lost, that does not matter."""
-        if any(float(np.linalg.norm(track.cube(now, self.edge).center - place.center)) < JUMP for track in unsure):
-            return False
-        return self._refusals.rests(place.center, self._frames)
-
-    def _look(
-        self, frame: DepthFrame, places: Sequence[Place], cubes: Sequence[Sequence[Cube]], unclear: Sequence[int] = ()
-    ) -> list[Pair]:
-        """Look for new hands in places, in some cubes each. unclear: those of which everything in the cube is, too."""
-        candidates = [
-            Candidate(cube, mask, None, number)
-            for number, (place, several) in enumerate(zip(places, cubes))
-            for mask in ((place.mask, np.ones_like(place.mask)) if number in unclear else (place.mask,))
-            for cube in several
-        ]
-        return self._looker(frame, candidates, self._timed)
 
     def _real_odds(self, frame: DepthFrame, estimate: Estimate) -> float:
         """Log odds that an estimate is a hand."""

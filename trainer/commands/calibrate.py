@@ -44,12 +44,13 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tracker.errors import DataError
-    from tracker.hand_tracker import Tracker, TrackerConfig
+    from tracker.hand_tracker import Tracker
     from tracker.network.hand_network import HandNetwork
     from tracker.network.weights import SEGMENTER, find_weights, load_weights, save_weights, shipped_weights
     from tracker.simulation.cameras import CAMERAS
     from tracker.simulation.situations import Situation
     from tracker.simulation.stage import KINDS
+    from tracker.tracking.config import TrackerConfig
     from trainer.judging.confidence import calibrated, calibration_error, fit_confidence
 
     if options.weights == SEGMENTER:
