@@ -27,7 +27,9 @@ EXACT: Final = ("--distance", "400", "--presence", "12")
 """Once the heat maps are roughly right, how far joints are off counts for most: see docs/training.md."""
 FIRST_RUN: Final = 10
 FIRST_SAMPLES: Final = 1000
-"""Seeds of segmentation runs and of cubes begin here: the shipped weights saw those below."""
+FIRST_STREAM: Final = 540
+"""Seeds of segmentation runs, of cubes and of runs on a stream of situations (those of twice the seed, which lie beyond
+the cubes') begin here: the shipped weights saw those below."""
 PLAN: Final = "weights.json"
 """File in the folder: what was asked for, and which stages are done."""
 
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `weights`."""
     add = parser.add_argument
     add("output", type=Path, metavar="OUT_DIR", help="folder for all stages; the same command goes on where it stopped")
-    add("--hours", type=_hours, required=True, help="of training in all; rendering takes some minutes of each besides")
+    add("--hours", type=_hours, required=True, help="of training in all; rendering takes a few minutes more for each hour")
     add("--seed", type=int, default=0, help=f"from 0 to {SEEDS - 1}: other situations (default: 0)")
     add("--model", default="v2v-lite", choices=("v2v", "v2v-lite"), help="the hand network (default: v2v-lite)")
     add("--init", choices=("shipped",), help="go on from the shipped weights instead of from nothing")
@@ -118,12 +120,13 @@ def _hands(options: argparse.Namespace, device: str) -> list[Stage]:
     many = ("--views", "4", "--batch-size", "64") if streamed else ("--batch-size", "8")
 
     def stage(number: int, share: float, *more: str) -> Stage:
+        seed = FIRST_STREAM + 2 * options.seed + number - 1 if streamed else options.seed
         return Stage(
             f"pose-{number}",
             (
                 *("fit", train, f"{options.output}/pose-{number}", "--dev", f"{options.output}/dev"),
                 *("--model", options.model, "--upright", "--minutes", _minutes(options, share)),
-                *("--optimizer", "muon", "--learning-rate", "1.5e-3", "--ema", "0.999", "--seed", str(options.seed)),
+                *("--optimizer", "muon", "--learning-rate", "1.5e-3", "--ema", "0.999", "--seed", str(seed)),
                 *(*many, *_machine(options), *more),
             ),
         )
