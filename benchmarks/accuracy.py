@@ -26,7 +26,7 @@ from typing import Any
 import accuracy_real
 import accuracy_set
 import cv2
-from accuracy_figures import figures
+from accuracy_figures import side_by_side
 from accuracy_run import Method, Result, Source, View, cores, follow
 from accuracy_tables import Table, check_region, real_tables, replace_region, show, synthetic_tables
 from accuracy_tally import Observation, tally
@@ -39,8 +39,12 @@ from tracker.hand.profile import read_profile
 from tracker.network.weights import find_weights
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-TUNED_ON = {"tuning": accuracy_set.TUNING_SEEDS, "further": accuracy_set.FURTHER_SEEDS}
-RENDERED = ("synthetic", *TUNED_ON)
+UNFROZEN = {
+    "tuning": accuracy_set.TUNING_SEEDS,
+    "further": accuracy_set.FURTHER_SEEDS,
+    "fresh": accuracy_set.FRESH_SEEDS,
+}
+RENDERED = ("synthetic", *UNFROZEN)
 DEFAULT_FRAMES = 300
 """Of a camera, which may have no end."""
 STOPPED = 130
@@ -81,7 +85,7 @@ def _complaint(options: argparse.Namespace) -> str | None:
     if options.set is None and options.sequences is not None:
         return "--sequences counts those of a --set: a camera is one, use --frames"
     if options.cache and options.set not in RENDERED:
-        return "--cache needs --set synthetic, tuning or further: only their frames are rendered"
+        return f"--cache needs --set {', '.join(RENDERED)}: only their frames are rendered"
     if options.set and options.profile:
         return "--profile is of one person: the sets show others, use it with --camera"
     if options.write and not options.set:
@@ -93,7 +97,7 @@ def _complaint(options: argparse.Namespace) -> str | None:
     if not options.pictures:
         return None
     if options.set not in (*RENDERED, "real"):
-        return "--pictures needs --set synthetic, tuning, further or real: only their frames can be had twice"
+        return f"--pictures needs --set {', '.join(RENDERED)}, real: only their frames can be had twice"
     folder = options.pictures.resolve()
     if options.set == "real" and CHECKOUT in (folder, *folder.parents):
         return "--pictures: recordings of people are not the project's to spread; draw them outside the checkout"
@@ -207,8 +211,8 @@ def _methods(options: argparse.Namespace) -> list[Method]:
 def _sources(options: argparse.Namespace) -> list[Source]:
     if options.set == "synthetic":
         return accuracy_set.sources(accuracy_set.frozen()[: options.sequences], options.cache)
-    if options.set in TUNED_ON:
-        plan = accuracy_set.plan(TUNED_ON[options.set])
+    if options.set in UNFROZEN:
+        plan = accuracy_set.plan(UNFROZEN[options.set])
         return accuracy_set.sources(plan[: options.sequences], options.cache)
     if options.set == "real":
         return accuracy_real.sources(options.real)[: options.sequences]
@@ -276,7 +280,7 @@ def _measure(
             for result in results
         }
         return folders, real_tables(folders)
-    measured = {method.name: figures(tally(_together(results, method))) for method in methods}
+    measured = side_by_side({method.name: tally(_together(results, method)) for method in methods})
     return measured, synthetic_tables(measured)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -75,6 +76,19 @@ def figures(tally: Tally) -> dict[str, Any]:
             str(name): frames_group(tally.of_frames(tally.camera == name)) for name in np.unique(tally.camera)
         },
     }
+
+
+def side_by_side(tallies: Mapping[str, Tally]) -> dict[str, dict[str, Any]]:
+    """All figures of methods that saw the same frames, and the errors on those hands that every one of them found:
+    who finds only what is easy is good at that.
+    """
+    measured = {name: figures(tally) for name, tally in tallies.items()}
+    if len(tallies) > 1:
+        common = np.logical_and.reduce([tally.found for tally in tallies.values()])
+        for name, tally in tallies.items():
+            same = group(tally.of_hands(common))
+            measured[name] |= {f"common_{key}": same[key] for key in ("hands", "mean_mm", "median_mm")}
+    return measured
 
 
 def group(tally: Tally) -> dict[str, Any]:

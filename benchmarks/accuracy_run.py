@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ from tracker import Tracker, TrackerConfig
 from tracker.camera.frame import DepthFrame, HandTruth
 from tracker.errors import CameraError, TrackerError
 from tracker.hand.profile import HandProfile
-from tracker.network.weights import find_weights
+from tracker.network.weights import find_weights, shipped_segmenter
 from trainer.interrupts import end_with_parent, interrupts_ignored
 
 
@@ -52,7 +53,12 @@ class Method:
 
     def described(self, engine: str) -> str:
         """What a table's column stands for. engine: what it ran on."""
-        parts = [f"model {find_weights(self.model).stem}", f"segmentation {Path(self.segmentation).stem}"]
+        parts = [f"model {_version(find_weights(self.model))}"]
+        if self.segmentation == "geometric":
+            parts += ["segmentation geometric"]
+        else:
+            weights = shipped_segmenter() if self.segmentation == "network" else Path(self.segmentation)
+            parts += [f"segmentation {_version(weights)}"]
         parts += [f"{self.hands} hand{'s' * (self.hands > 1)} at most"] if self.hands != 2 else []
         parts += ["a person's own bones"] if self.profile else []
         return ", ".join([*parts, "unfiltered" if self.raw else "filtered", engine])
@@ -94,6 +100,11 @@ class Result:
     engines: dict[str, str]
     differs: str | None
     broken: str | None = None
+
+
+def _version(weights: Path) -> str:
+    """A file of weights by its name and the beginning of its SHA-256: names stay when files change."""
+    return f"{weights.stem} {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
 
 
 def follow(

@@ -1,5 +1,5 @@
 """The frozen synthetic test set: which sequences it has, how each is made, and whether they are still the same; and
-another set to tune on, which is not checked.
+further sets, to tune on and to measure on once, which are not checked.
 
 `accuracy_set.json` lists the sequences and has fingerprints of their first and last frames: what no other processor's
 rounding changes, but another generator does.
@@ -33,6 +33,9 @@ TUNING_SEEDS = range(870_000_000, 870_000_060)
 """Of the situations that choices are made on: neither training nor the frozen set nor `trainer calibrate` has them."""
 FURTHER_SEEDS = range(870_000_060, 870_000_200)
 """Of others of the same sort, to see whether a choice holds elsewhere (and for `belief.py`)."""
+FRESH_SEEDS = range(900_000_040, 900_000_080)
+"""Of the situations that the shipped weights are measured in once, when every choice has been made; the next weights
+take the next forty. Like those of the frozen set nothing else has them."""
 FRAMES = 50
 RATE = 30
 """Frames a second."""

@@ -1,6 +1,6 @@
 """Real recordings, changed: mirrored, turned, seen from elsewhere, by a worse camera, in another room.
 
-    python benchmarks/changed.py [--real FOLDER] [--model M] [--segmentation S] [--only NAME ...]
+    python benchmarks/changed.py [--real FOLDER] [--model M] [--segmentation S] [--only NAME ...] [--write FILE.md]
 
 There are few real recordings whose hands are known. Each change makes others of them, in which a tracker should find
 the same hands: its published hands are mapped back and judged as those of the recordings themselves (`accuracy.py --set
@@ -18,12 +18,13 @@ from pathlib import Path
 import accuracy_real
 import cv2
 import numpy as np
-from accuracy_run import Source
+from accuracy_run import Method, Source
+from accuracy_tables import check_region, replace_region
 from accuracy_tally import Observation
 from machine import machine
 from numpy.typing import NDArray
 
-from tracker import Tracker, TrackerConfig
+from tracker import Tracker
 from tracker.camera.frame import DepthFrame, Intrinsics
 from tracker.errors import TrackerError
 from tracker.stream.message import Hand
@@ -210,16 +211,28 @@ def main() -> int:
     parser.add_argument("--model", default="v2v-lite")
     parser.add_argument("--segmentation", default="network", help="network, geometric, or a weights file")
     parser.add_argument("--only", nargs="+", choices=list(CHANGES), default=list(CHANGES), metavar="NAME")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="rewrite the table in a document")
     options = parser.parse_args()
+    lines: list[str] = []
+
+    def tell(*more: str) -> None:
+        lines.extend(more)
+        print(*more, sep="\n", flush=True)
+
     try:
+        if options.write:
+            check_region(options.write, "changed")
         recordings = accuracy_real.sources(options.real)
-        with Tracker(options.model, config=TrackerConfig(segmentation=options.segmentation)) as tracker:
-            print(f"{machine()}\n\n| | {' | '.join(source.name for source in recordings)} |")
-            print("|---" * (1 + len(recordings)) + "|")
+        method = Method("", options.model, options.segmentation)
+        with method.open(None) as tracker:
+            tell(f"{machine()}; {method.described(tracker.engine.name)}", "")
+            tell(f"| | {' | '.join(source.name for source in recordings)} |", "|---" * (1 + len(recordings)) + "|")
             for name in options.only:
                 seen = [(source.name, tracked(tracker, source, CHANGES[name])) for source in recordings]
                 cells = [cell(accuracy_real.real_figures(of, all_of), len(all_of)) for of, all_of in seen]
-                print(f"| {name} | {' | '.join(cells)} |", flush=True)
+                tell(f"| {name} | {' | '.join(cells)} |")
+        if options.write:
+            replace_region(options.write, "changed", "\n".join(lines))
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

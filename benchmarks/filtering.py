@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +86,18 @@ def look(tracker: Tracker, source: Iterator[DepthFrame]) -> Seen | None:
     return Seen(np.stack(joints), np.stack(confidence), times, sides[-1][1])
 
 
-def watch(tracker: Tracker, hands: int, count: int) -> tuple[list[Seen], list[Seen]]:
+def watch(tracker: Tracker, seeds: Sequence[int], count: int) -> tuple[list[Seen], list[Seen]]:
     """The hands that were held on to for `count` frames: still, and moving. Raises TrackerError if there are none."""
     still: list[Seen] = []
     moving: list[Seen] = []
-    for seed in tqdm(range(hands), unit="hand"):
+    for seed in tqdm(seeds, unit="hand"):
         for kept, path in ((still, still_path), (moving, swing)):
             seen = look(tracker, frames(seed, count, path))
             if seen is not None:
                 kept.append(seen)
     if not still or not moving:
         raise TrackerError(
-            f"no hand found: of {hands}, {len(still)} still and {len(moving)} moving ones were seen in {FEWEST} of "
+            f"no hand found: of {len(seeds)}, {len(still)} still and {len(moving)} moving ones were seen in {FEWEST} of "
             f"{count} frames; jitter and lag cannot be told, so try more hands or another model"
         )
     return still, moving
@@ -153,7 +153,7 @@ def main() -> int:
         parser.error(f"needs at least 1 of --hands and {FEWEST} --frames")
     try:
         with Tracker(options.model, config=TrackerConfig(hands=1, filter=None)) as tracker:
-            still, moving = watch(tracker, options.hands, options.frames)
+            still, moving = watch(tracker, range(options.hands), options.frames)
             name = f"{tracker.model} on {tracker.engine.name}"
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The benchmark of accuracy: pairing, figures, the frozen set, tables, the command."""
 
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -18,9 +19,9 @@ import accuracy_real  # noqa: E402
 import accuracy_set  # noqa: E402
 import filtering  # noqa: E402
 import sensors  # noqa: E402
-from accuracy_figures import figures  # noqa: E402
+from accuracy_figures import figures, side_by_side  # noqa: E402
 from accuracy_pictures import choose, judge  # noqa: E402
-from accuracy_run import Result  # noqa: E402
+from accuracy_run import Method, Result  # noqa: E402
 from accuracy_tables import check_region, real_tables, replace_region, synthetic_tables  # noqa: E402
 from accuracy_tally import Observation, tally  # noqa: E402
 from camera_samples import record  # noqa: E402
@@ -94,6 +95,32 @@ def test_figures_count_what_was_missed_false_and_of_the_wrong_side():
     assert found["by_distance"]["0.5-0.6"]["hands"] + found["by_distance"].get("0.4-0.5", {"hands": 0})["hands"] == 3
 
 
+def test_methods_are_compared_on_the_hands_that_all_of_them_found():
+    truths = [truth(), truth(0.3, "left", 0.9)]
+    all_found = tally([seen([hand(0.004), hand(0.33, "left", 2)], truths)])
+    all_found.error[1] = 30.0
+    easy = tally([seen([hand(0.006)], truths)])
+    measured = side_by_side({"all": all_found, "easy": easy})
+    assert measured["all"]["mean_mm"] == pytest.approx(17.0, abs=0.01)
+    assert [measured[name]["common_hands"] for name in ("all", "easy")] == [1, 1]
+    assert measured["all"]["common_mean_mm"] == pytest.approx(4.0, abs=0.01)
+    assert measured["easy"]["common_median_mm"] == pytest.approx(6.0, abs=0.01)
+    assert "mean of the hands that all methods found" in synthetic_tables(measured)[0].markdown()
+    assert not any(key.startswith("common") for key in side_by_side({"all": all_found})["all"])
+
+
+def test_tables_tell_weights_apart_that_have_one_name(tmp_path):
+    told = {Method("a").described("torch")}
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        weights = tmp_path / name / "segmenter.safetensors"
+        weights.write_bytes(bytes([number]))
+        told.add(Method("a", segmentation=str(weights)).described("torch"))
+    assert len(told) == 3
+    assert all("model v2v-lite " in each and "segmentation segmenter " in each for each in told)
+    assert Method("a", segmentation="geometric").described("torch").endswith("segmentation geometric, filtered, torch")
+
+
 def test_hidden_joints_are_told_from_joints_that_can_be_seen():
     hidden = np.arange(21) < 6
     published = replace(hand(0.0), joint_tracked=np.arange(21) >= 3)  # three hidden joints are published as tracked
@@ -136,13 +163,14 @@ def test_the_frozen_set_is_what_the_document_says():
     assert all(len({s.camera for s in sequences if s.kind == kind}) > 1 for kind in {s.kind for s in sequences})
 
 
-@pytest.mark.parametrize(("name", "count"), [("tuning", 60), ("further", 140)])
-def test_what_is_tuned_on_is_neither_judged_nor_trained_by(name, count):
-    sequences = accuracy_set.plan(accuracy.TUNED_ON[name])
+@pytest.mark.parametrize(("name", "count"), [("tuning", 60), ("further", 140), ("fresh", 40)])
+def test_other_sets_are_neither_frozen_nor_trained_by(name, count):
+    sequences = accuracy_set.plan(accuracy.UNFROZEN[name])
     seeds = {each.seed for each in sequences}
     assert len(seeds) == count
-    assert sum(seed in other for other in accuracy.TUNED_ON.values() for seed in seeds) == count
-    assert all(seed in RESERVED and seed not in TEST_SEEDS for seed in seeds)
+    assert sum(seed in other for other in accuracy.UNFROZEN.values() for seed in seeds) == count
+    assert all(seed in RESERVED and (seed in TEST_SEEDS) == (name == "fresh") for seed in seeds)
+    assert seeds.isdisjoint(each.seed for each in accuracy_set.frozen())
     assert seeds.isdisjoint(range(FIRST_SEED, FIRST_SEED + 10_000_000))
     assert {each.kind for each in sequences} == {each.kind for each in accuracy_set.frozen()}
 
@@ -286,7 +314,8 @@ def test_documents_get_the_figures_of_the_frozen_set_and_what_they_stand_for(tmp
         accuracy_set, "frozen", lambda: [replace(sequence, prints=(accuracy_set.fingerprint(view.frame),))]
     )
     assert accuracy.main(options) == 0
-    assert "- v2v-lite: model v2v-lite, segmentation geometric, filtered, " in page.read_text()
+    (method,) = re.findall(r"- v2v-lite: model v2v-lite [0-9a-f]{8}, (.*)", page.read_text())
+    assert method.startswith("segmentation geometric, filtered, ")
     assert "| true hands found |" in page.read_text()
 
 
@@ -467,7 +496,7 @@ def test_a_hand_that_is_not_followed_has_neither_jitter_nor_lag():
             return SimpleNamespace(hands=())
 
     with pytest.raises(TrackerError, match="no hand found"):
-        filtering.watch(Blind(), 1, 2)
+        filtering.watch(Blind(), range(1), 2)
 
 
 def test_sensors_are_measured_on_a_hand():

@@ -91,6 +91,19 @@ def test_the_command_says_what_came_of_recordings(tmp_path, monkeypatch, capsys)
     assert lines[2] == "| | clip |"
     assert [line.split(" | ")[0] for line in lines[4:]] == ["| as it is", "| mirrored"]
     assert all(line.endswith(" published in 1 |") for line in lines[4:])
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- begin changed -->\nold\n<!-- end changed -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", [*words, "--write", str(page)])
+    assert changed.main() == 0
+    told = page.read_text()
+    assert "old" not in told
+    assert "\n".join(lines[2:]) in told
+    assert told.startswith("before\n")
+    assert told.endswith("after\n")
+    monkeypatch.setattr(sys, "argv", [*words, "--write", str(tmp_path / "none.md")])
+    assert changed.main() == 1
+    assert "none.md cannot be rewritten" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", words)
     (tmp_path / "clip" / "camera.json").write_text("{")
     assert changed.main() == 1
     assert capsys.readouterr().err.startswith("error: ")

@@ -165,7 +165,11 @@ def add_camera_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--engine`, `--device`."""
-    parser.add_argument("--model", default="auto", help="auto | v2v | v2v-lite | FILE.safetensors (default: auto)")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        help="auto | v2v-lite | v2v (no weights come with it yet) | FILE.safetensors (default: auto: v2v-lite)",
+    )
     parser.add_argument(
         "--engine", default="auto", help="auto | torch | compile | openvino | tensorrt (default: the fastest)"
     )

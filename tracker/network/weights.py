@@ -54,7 +54,7 @@ def find_weights(model: str) -> Path:
     if model in ("v2v", "v2v-lite"):
         raise WeightsError(
             f"no weights for {model} come with this version (there are: {names}); "
-            f"train them with `python -m trainer fit ... --model {model}` and pass the file as --model"
+            f"make them with `python -m trainer weights OUT_DIR --hours H --model {model}` and pass the file as --model"
         )
     raise WeightsError(f"no weights file {model!r}: give a .safetensors file or one of: auto, {names}")
 
