@@ -97,8 +97,8 @@ def watch(tracker: Tracker, seeds: Sequence[int], count: int) -> tuple[list[Seen
                 kept.append(seen)
     if not still or not moving:
         raise TrackerError(
-            f"no hand found: of {len(seeds)}, {len(still)} still and {len(moving)} moving ones were seen in {FEWEST} of "
-            f"{count} frames; jitter and lag cannot be told, so try more hands or another model"
+            f"no hand found: of {len(seeds)}, {len(still)} still and {len(moving)} moving ones were seen in {FEWEST} "
+            f"of {count} frames; jitter and lag cannot be told, so try more hands or another model"
         )
     return still, moving
 

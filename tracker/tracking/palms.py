@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.tracking.evidence import Evidence, weigh
+from tracker.tracking.shape_evidence import Evidence, weigh
 from tracker.tracking.silhouette import Silhouette
 
 PALM_RADIUS = (0.018, 0.056)
