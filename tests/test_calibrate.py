@@ -6,8 +6,12 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
+from tracker import Tracker
+from tracker.camera.simulated import SimulatedCamera
 from tracker.network.hand_network import HandNetwork
 from tracker.network.weights import load_weights, save_weights, shipped_weights
 from trainer.cli import main
@@ -28,8 +32,26 @@ def test_only_the_confidence_changes_and_means_more(tmp_path, capsys):
     assert all(torch.equal(a, b) for a, b in zip(before.v2v.state_dict().values(), after.v2v.state_dict().values()))
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["config"]["calibration"] == list(after.config.calibration)
+    assert after.config.curve == (), "so few joints have none"
     told = card["confidence"]
     assert 0 < told["calibration_error"] < told["calibration_error_before"] / 1.5
+
+
+def test_the_published_confidence_follows_the_curve_and_nothing_else_does():
+    told = {}
+    for curve in ((), ((0.0, 0.1), (0.5, 0.2), (1.0, 0.6))):
+        with Tracker() as tracker:
+            tracker.curve = curve
+            frames = SimulatedCamera(realtime=False, frames=12, seed=5)
+            told[curve] = [hand for frame in frames for hand in tracker.track(frame).hands]
+    plain, curved = told.values()
+    assert len(plain) == len(curved) > 20
+    for one, other in zip(plain, curved):
+        assert np.array_equal(one.joints, other.joints)
+        assert np.array_equal(one.joint_tracked, other.joint_tracked)
+        assert other.joint_confidence == pytest.approx(np.interp(one.joint_confidence, [0, 0.5, 1], [0.1, 0.2, 0.6]))
+        assert other.joint_confidence.dtype == np.float32
+        assert other.confidence < one.confidence
 
 
 def test_mistakes_are_told(tmp_path, capsys):

@@ -100,7 +100,9 @@ def test_a_description_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> No
 @pytest.fixture
 def network() -> HandNetwork:
     torch.manual_seed(0)
-    config = HandNetworkConfig(v2v=TINY, name="tiny", decode="peak", edge=0.3, calibration=(0.5, -0.25))
+    config = HandNetworkConfig(
+        v2v=TINY, name="tiny", decode="peak", edge=0.3, calibration=(0.5, -0.25), curve=((0.0, 0.1), (1.0, 0.9))
+    )
     return HandNetwork(config).eval()
 
 
@@ -192,6 +194,12 @@ def test_shipped_weights_load(path: Path) -> None:
     network = load_weights(path)
     assert network.config.skeleton == "hand21"
     assert network.config.v2v.joints == 21
+
+
+@pytest.mark.parametrize("curve", [((0, 0), (0, 1)), ((0, 0.5), (1, 0.4)), ((0, 0, 0),), ((0, "1"),), ((0, 2),)])
+def test_a_curve_that_is_none_is_refused(curve):
+    with pytest.raises(ValueError, match="curve"):
+        HandNetworkConfig(v2v=V2VConfig(), curve=curve)
 
 
 @pytest.mark.parametrize("calibration", [("a", "b"), (1.0,), (float("nan"), 0.0), (1e308, 1e308)])

@@ -19,6 +19,7 @@ from trainer_samples import write_h5
 from tracker.errors import DataError
 from tracker.hand.heatmaps import expectation, gaussian_maps
 from tracker.hand.voxels import voxelise
+from tracker.network.hand_network import HandNetworkConfig, follow_curve
 from tracker.network.v2v import V2V, V2VConfig
 from tracker.network.weights import load_weights
 from trainer.cli import main
@@ -37,7 +38,7 @@ from trainer.fitting.losses import LossConfig, counts, loss
 from trainer.fitting.muon import Muon, orthogonal
 from trainer.fitting.order import Order, share
 from trainer.fitting.recipes import FitConfig
-from trainer.judging.confidence import PULL, calibrated, calibration_error, fit_confidence
+from trainer.judging.confidence import PULL, calibrated, calibration_error, fit_confidence, fit_curve
 from trainer.judging.evaluate import evaluate
 from trainer.parallel.world import World
 
@@ -478,6 +479,30 @@ def test_confidence_is_calibrated_on_what_it_is_fitted_to():
     slope, offset = fit_confidence(raw, error)
     mended = 1 / (1 + np.exp(-(slope * np.log(raw / (1 - raw)) + offset)))
     assert calibration_error(mended, error) < 0.03
+
+
+def test_a_curve_mends_what_a_slope_and_an_offset_cannot():
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0, 1, (8000,)) ** 0.5
+    true = np.clip(2 * said - 0.7, 0.05, 0.9)  # too sure below, too modest above, and no more than 90 %
+    error = np.where(rng.random(8000) < true, 5.0, 20.0)
+    held = slice(None, None, 2)
+    curve = fit_curve(said[1::2], error[1::2])
+    assert calibration_error(calibrated(said[held], *fit_confidence(said[1::2], error[1::2])), error[held]) > 0.04
+    assert calibration_error(follow_curve(curve, said[held]), error[held]) < 0.03
+    assert HandNetworkConfig(v2v=V2VConfig(), curve=curve).curve == curve
+    told = follow_curve(curve, np.linspace(0, 1, 50).reshape(5, 10))
+    assert told.shape == (5, 10)
+    assert (np.diff(told.ravel()) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [([], []), ([0.0] * 3000, [5.0] * 3000), ([1.0] * 3000, [20.0] * 3000), ([0.7], [np.nan])]
+)
+def test_curves_of_confidences_that_say_nothing_are_curves(said, error):
+    curve = fit_curve(np.array(said), np.array(error))
+    assert HandNetworkConfig(v2v=V2VConfig(), curve=curve)
+    assert follow_curve((), np.float32([0.3])) == np.float32(0.3)
 
 
 @pytest.mark.parametrize("right", [0, 2, 7, 133, 140])

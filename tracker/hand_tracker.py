@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tracker.engine import open_engine
 from tracker.errors import WeightsError
 from tracker.hand.cube import Cube
 from tracker.hand.skeleton import SKELETON
+from tracker.network.hand_network import follow_curve
 from tracker.network.weights import find_weights, load_weights
 from tracker.stream.message import Hand, HandsMessage, Stages
 from tracker.tracking.aiming import Aim
@@ -47,6 +49,7 @@ class Tracker:
 
     model: `auto`, the name of shipped weights, or a weights file. engine, device, threads: see
     `tracker.engine.open_engine`. cubes: where the hands of the last message were looked for, in their order.
+    curve: that of the published joint confidence, see `HandNetworkConfig`; what is decided, is by the network's own.
     Raises WeightsError, EngineError.
     """
 
@@ -67,6 +70,7 @@ class Tracker:
                 f"the tracker publishes {SKELETON}: train on data with its 21 joints"
             )
         self.model = network.config.name
+        self.curve = network.config.curve
         self.edge = network.config.edge * (self.config.profile.cube_scale if self.config.profile else 1.0)
         # In a cube of another size, 10 mm are another share of it.
         network.decoder.set_edge(self.edge)
@@ -226,15 +230,16 @@ class Tracker:
         waiting = [track for track in waiting if self._is_awaited(track, frame.captured_ns)]
         self._tracks = ([track for track, _ in chosen] + waiting)[: self.config.hands]
         self.cubes = tuple(estimate.candidate.cube for _, estimate in chosen)
-        return tuple(
-            Hand(
-                id=track.id,
-                side=track.side,
-                side_confidence=track.side_confidence,
-                confidence=estimate.hand_confidence,
-                joints=track.update(estimate.joints, estimate.confidence, frame.captured_ns),
-                joint_confidence=estimate.confidence,
-                joint_tracked=seen(frame, estimate.joints, estimate.confidence),
-            )
-            for track, estimate in chosen
+        return tuple(self._published(frame, track, estimate) for track, estimate in chosen)
+
+    def _published(self, frame: DepthFrame, track: Track, estimate: Estimate) -> Hand:
+        confidence = follow_curve(self.curve, estimate.confidence)
+        return Hand(
+            id=track.id,
+            side=track.side,
+            side_confidence=track.side_confidence,
+            confidence=math.sqrt(estimate.presence * float(confidence.mean())),  # that it is a hand, and known
+            joints=track.update(estimate.joints, estimate.confidence, frame.captured_ns),
+            joint_confidence=confidence,
+            joint_tracked=seen(frame, estimate.joints, estimate.confidence),
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tracker.hand.cube import DEFAULT_EDGE
@@ -24,7 +28,9 @@ class HandNetworkConfig:
 
     name: what the status message calls the model. edge: cube edge in metres it was trained for.
     upright: its cubes have a roll (see `Cube`): the hand's knuckles are above its wrist, as far as that is known.
-    decode, calibration: see `Decoder`. skeleton: the joint set, `hand21` where `tracker run` is to use it.
+    decode, calibration: see `Decoder`. curve: from the decoder's confidence to the one that the tracker publishes:
+    points (from, to), both 0..1 and rising, with straight lines between them; none where both are the same.
+    skeleton: the joint set, `hand21` where `tracker run` is to use it.
     global_joints: 0 for one map a joint; otherwise the one map shows this many joints without telling which is which
     (`trainer.judging.peaks` finds them), and the skeleton is `global{n}`.
     """
@@ -34,6 +40,7 @@ class HandNetworkConfig:
     decode: Decode = "softmax"
     edge: float = DEFAULT_EDGE
     calibration: tuple[float, float] = (1.0, 0.0)
+    curve: tuple[tuple[float, float], ...] = ()
     skeleton: str = field(default=SKELETON)
     global_joints: int = 0
     upright: bool = False
@@ -47,6 +54,8 @@ class HandNetworkConfig:
             isinstance(v, int | float) and isfinite(v) and abs(v) <= LARGEST_CALIBRATION for v in self.calibration
         ):
             raise ValueError(f"calibration must be a slope and an offset, is {self.calibration}")
+        if not _is_curve(self.curve):
+            raise ValueError(f"curve must be points (from, to) between 0 and 1 that rise, is {self.curve}")
         if self.upright and self.skeleton != SKELETON:
             raise ValueError(f"upright cubes need the joints of {SKELETON}, not {self.skeleton!r}")
         if self.global_joints:
@@ -59,6 +68,19 @@ class HandNetworkConfig:
                 raise ValueError(
                     f"skeleton must be 'global{self.global_joints}' with global_joints, is {self.skeleton!r}"
                 )
+
+
+def follow_curve(points: Sequence[tuple[float, float]], confidence: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Confidences, any shape, by the points of a `HandNetworkConfig.curve`."""
+    if not points:
+        return confidence.astype(np.float32, copy=False)
+    return np.interp(confidence, [x for x, _ in points], [y for _, y in points]).astype(np.float32)
+
+
+def _is_curve(points: tuple[tuple[float, float], ...]) -> bool:
+    if not all(len(point) == 2 and all(isinstance(v, int | float) and 0 <= v <= 1 for v in point) for point in points):
+        return False
+    return all(one[0] < other[0] and one[1] <= other[1] for one, other in pairwise(points))
 
 
 class HandNetwork(nn.Module):

@@ -83,6 +83,7 @@ def load_weights(path: Path) -> HandNetwork:
         values = json.loads(config)
         values["v2v"] = V2VConfig(**values["v2v"])
         values["calibration"] = tuple(values["calibration"])
+        values["curve"] = tuple(map(tuple, values.get("curve", ())))  # older files have none
         network = HandNetwork(HandNetworkConfig(**values))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unknown(path, error) from error

@@ -49,11 +49,6 @@ class Estimate:
     presence: float
 
     @property
-    def hand_confidence(self) -> float:
-        """0..1, of the whole hand: that there is one, and that its joints are known (geometric mean)."""
-        return math.sqrt(self.presence * float(self.confidence.mean()))
-
-    @property
     def odds(self) -> float:
         """Log odds that the cube holds a hand of the candidate's side."""
         p = min(max(self.presence, 0.01), 0.99)

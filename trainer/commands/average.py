@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         networks = [load_weights(path) for path in paths]
         # Roughly right, until it is calibrated.
         slope, offset = (sum(each) / len(networks) for each in zip(*(one.config.calibration for one in networks)))
-        configs = [replace(one.config, calibration=(slope, offset)) for one in networks]
+        configs = [replace(one.config, calibration=(slope, offset), curve=()) for one in networks]
         _check(options.weights, [{**asdict(one), **asdict(one.v2v)} for one in configs])
         mean = HandNetwork(configs[0])
         mean.v2v.load_state_dict(_mean([one.v2v.state_dict() for one in networks]))

@@ -45,13 +45,13 @@ def run(options: argparse.Namespace) -> int:
 
     from tracker.errors import DataError
     from tracker.hand_tracker import Tracker
-    from tracker.network.hand_network import HandNetwork
+    from tracker.network.hand_network import HandNetwork, follow_curve
     from tracker.network.weights import SEGMENTER, find_weights, load_weights, save_weights, shipped_weights
     from tracker.simulation.cameras import CAMERAS
     from tracker.simulation.situations import Situation
     from tracker.simulation.stage import KINDS
     from tracker.tracking.config import TrackerConfig
-    from trainer.judging.confidence import calibrated, calibration_error, fit_confidence
+    from trainer.judging.confidence import calibrated, calibration_error, fit_confidence, fit_curve
 
     if options.weights == SEGMENTER:
         raise DataError("the segmentation network has no confidence of joints: give weights of a hand network")
@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     kinds, cameras = tuple(KINDS), tuple(CAMERAS.values())
     found: list[list[tuple[NDArray[np.floating], NDArray[np.floating]]]] = [[], []]
     with Tracker(str(path), config=TrackerConfig(segmentation=options.segmentation)) as tracker:
+        tracker.curve = ()  # fitted anew
         for number in tqdm(range(options.sequences), unit="sequence", disable=None):
             # Kinds and cameras take turns; each is half fitted, half judged.
             rounds = number // len(kinds)
@@ -87,9 +88,11 @@ def run(options: argparse.Namespace) -> int:
         return expit((logit(np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6)) - offset) / slope)
 
     new = fit_confidence(raw(fit_p), fit_mm)
-    before = calibration_error(held_p, held_mm)
-    after = calibration_error(calibrated(raw(held_p), *new), held_mm)
-    better = HandNetwork(replace(network.config, calibration=new))
+    curve = fit_curve(calibrated(raw(fit_p), *new), fit_mm)
+    before = calibration_error(follow_curve(network.config.curve, held_p), held_mm)
+    logistic = calibrated(raw(held_p), *new)
+    after = calibration_error(follow_curve(curve, logistic), held_mm)
+    better = HandNetwork(replace(network.config, calibration=new, curve=curve))
     better.v2v.load_state_dict(network.v2v.state_dict())
     card["confidence"] = {
         "command": command_line(),
@@ -97,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
         "fitted_on": f"published joints of every other of {options.sequences} situations of {options.frames} frames, "
         f"kinds and cameras in turn, seeds from {FIRST_SEED}; judged on the rest",
         "calibration_error_before": round(before, 4),
+        "calibration_error_without_curve": round(calibration_error(logistic, held_mm), 4),
         "calibration_error": round(after, 4),
     }
     save_weights(target, better, card)
