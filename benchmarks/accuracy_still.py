@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tracker.tracking.one_euro import FilterConfig
 
-SEEDS = range(8, 24)
-"""Of identities and poses: others than those of `filtering.py`, which the filter was tuned on."""
+SEEDS = range(24, 40)
+"""Of identities and poses: others than those (0 to 23) that the filter was tuned on."""
 FRAMES = 90
 """Of each hand, still and moving."""
 WAYS: dict[str, FilterConfig | None] = {"on settled bones": None, "filtered, as published": FilterConfig()}

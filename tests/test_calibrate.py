@@ -20,7 +20,7 @@ from trainer.cli import main
 def test_only_the_confidence_changes_and_means_more(tmp_path, capsys):
     shipped = load_weights(shipped_weights()["v2v-lite"])
     slope, offset = shipped.config.calibration
-    before = HandNetwork(replace(shipped.config, calibration=(slope, offset + 3)))  # sure of everything
+    before = HandNetwork(replace(shipped.config, calibration=(slope, offset + 3), curve=()))  # sure of everything
     before.v2v.load_state_dict(shipped.v2v.state_dict())
     save_weights(tmp_path / "sure.safetensors", before, {})
     out = tmp_path / "better.safetensors"
