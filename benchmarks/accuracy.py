@@ -86,6 +86,8 @@ def _complaint(options: argparse.Namespace) -> str | None:
         return "--sequences counts those of a --set: a camera is one, use --frames"
     if options.cache and options.set not in RENDERED:
         return f"--cache needs --set {', '.join(RENDERED)}: only their frames are rendered"
+    if options.real and options.set != "real":
+        return "--real has the recordings of --set real: give both, or one recording as --camera"
     if options.set and options.profile:
         return "--profile is of one person: the sets show others, use it with --camera"
     if options.write and not options.set:
@@ -215,7 +217,7 @@ def _sources(options: argparse.Namespace) -> list[Source]:
         plan = accuracy_set.plan(UNFROZEN[options.set])
         return accuracy_set.sources(plan[: options.sequences], options.cache)
     if options.set == "real":
-        return accuracy_real.sources(options.real)[: options.sequences]
+        return accuracy_real.sources(options.real or accuracy_real.DEFAULT)[: options.sequences]
     return [Source(options.camera, "", options.camera, partial(_views, options.camera))]
 
 
@@ -330,9 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--set", choices=(*RENDERED, "real", "still"), help="a test set")
     source.add_argument("--camera", default="simulated", help="or a source with known joints (default: simulated)")
-    parser.add_argument(
-        "--real", type=Path, default=accuracy_real.DEFAULT, metavar="DIR", help="recordings of --set real, or one"
-    )
+    parser.add_argument("--real", type=Path, metavar="DIR", help="recordings of --set real, or one")
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences of the set")
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each sequence or camera")
     parser.add_argument("--model", nargs="+", default=["auto"], help="one or several, side by side")

@@ -213,6 +213,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(CHANGES), default=list(CHANGES), metavar="NAME")
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="rewrite the table in a document")
     options = parser.parse_args()
+    if options.write and len(options.only) < len(CHANGES):
+        parser.error("--write keeps the whole table only: leave --only out")
     lines: list[str] = []
 
     def tell(*more: str) -> None:

@@ -94,13 +94,20 @@ def test_the_command_says_what_came_of_recordings(tmp_path, monkeypatch, capsys)
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- begin changed -->\nold\n<!-- end changed -->\nafter\n")
     monkeypatch.setattr(sys, "argv", [*words, "--write", str(page)])
+    with pytest.raises(SystemExit):
+        changed.main()
+    assert "leave --only out" in capsys.readouterr().err
+    assert "old" in page.read_text()
+    some = {name: changed.CHANGES[name] for name in ("as it is", "mirrored")}
+    monkeypatch.setattr(changed, "CHANGES", some)
+    monkeypatch.setattr(sys, "argv", [*words[:5], "--write", str(page)])
     assert changed.main() == 0
     told = page.read_text()
     assert "old" not in told
     assert "\n".join(lines[2:]) in told
     assert told.startswith("before\n")
     assert told.endswith("after\n")
-    monkeypatch.setattr(sys, "argv", [*words, "--write", str(tmp_path / "none.md")])
+    monkeypatch.setattr(sys, "argv", [*words[:5], "--write", str(tmp_path / "none.md")])
     assert changed.main() == 1
     assert "none.md cannot be rewritten" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", words)

@@ -292,6 +292,27 @@ def test_resuming_is_the_same_as_never_stopping(optimizer, tmp_path):
     assert load_weights(tmp_path / "parts" / "last.safetensors").config.name == "tiny"
 
 
+def test_ctrl_c_in_the_last_evaluation_is_heard_and_nothing_is_lost(tmp_path):
+    write_h5(tmp_path / "a.h5", count=4)
+    samples = Hdf5Samples(tmp_path / "a.h5")
+    fit = fit_of(tmp_path / "out", samples, 1)
+    plain = fit._judge
+
+    def interrupted(chores):
+        if fit.progress >= 1:
+            signal.raise_signal(signal.SIGINT)
+        plain(chores)
+
+    fit._judge = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fit.run()
+    again = fit_of(tmp_path / "out", samples, 1)
+    again.resume()
+    assert again.state.step == 2
+    again.run()
+    assert load_weights(tmp_path / "out" / "last.safetensors").config.name == "tiny"
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (4, 30), (30, 4)])
 def test_updates_of_muon_are_nearly_orthogonal(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))

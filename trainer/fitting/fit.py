@@ -318,6 +318,9 @@ class Fit:
             except (TrackerError, OSError) as error:
                 failure = error
         self.world.together(chores.finish)
+        # Ctrl-C during the last evaluation: the run has ended, but what called it shall not go on.
+        if self.world.maximum([float(asked.is_set())])[0]:
+            raise KeyboardInterrupt
 
     def _step(self, network: torch.nn.Module, batch: Batch) -> None:
         """One step. Raises DataError if the loss is not finite."""
