@@ -49,24 +49,6 @@ def test_a_leap_is_followed_at_once():
     np.testing.assert_allclose(filtered(positions)[15:], positions[15:], atol=1e-6)
 
 
-@pytest.mark.parametrize("fingers", [[8], [6, 7, 8], list(range(13, 21))])
-def test_fingers_that_are_elsewhere_in_a_single_frame_stay_and_are_followed_if_the_next_says_the_same(fingers):
-    frames = np.tile(HAND, (40, 1, 1))
-    frames[15, fingers] += (0.0, 0.09, 0.0)
-    frames[25:, fingers] += (0.0, 0.09, 0.0)
-    one_euro = OneEuro(FilterConfig())
-    out = np.stack([one_euro(joints, number * FRAME_NS) for number, joints in enumerate(frames)])
-    np.testing.assert_allclose(out[:26], frames[:15].mean(axis=0)[None].repeat(26, axis=0), atol=0.001)
-    np.testing.assert_allclose(out[26:28, fingers], frames[26:28, fingers], atol=0.012)
-    np.testing.assert_allclose(out[28:, fingers], frames[28:, fingers], atol=0.004)
-    far_apart = OneEuro(FilterConfig())
-    far_apart(HAND, 0)
-    rest = np.delete(frames[25], fingers, axis=0)
-    seldom = far_apart(frames[25], 3 * FRAME_NS)
-    assert (seldom[fingers] - HAND[fingers])[:, 1].min() > 0.05
-    assert np.abs(np.delete(seldom, fingers, axis=0) - rest).max() < 0.04
-
-
 def test_a_joint_that_the_network_is_unsure_of_does_not_flicker_but_goes_with_its_hand():
     rng = np.random.default_rng(2)
     confidence = np.full(21, 0.8, np.float32)

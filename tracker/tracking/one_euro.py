@@ -13,9 +13,6 @@ LEAP, JOINT_LEAP = 2.0, 1.0
 NEW_POSE = 0.4
 """And metres a second, RMS over the joints against the middle, the sure ones counting for more, beyond which all of
 them are: frames are missing, or far apart."""
-CLOSE_FRAMES, STILL_POSE = 0.05, 0.3
-"""Where frames are fewer seconds apart, and the median joint moves by fewer metres a second against the others, a joint
-that leaps must be seen twice: now and then the network mistakes a finger in a single frame."""
 WHOLE_HAND = 3.0
 """How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
 STILL_HAND, STILL_JOINT = 0.12, 0.30
@@ -48,15 +45,14 @@ class OneEuro:
     """State of the filter for the joints of one hand.
 
     Not quite the paper's: where the hand is, and how its joints lie about its middle, are filtered apart, as most fast
-    motion is the whole hand's; the cut-off rises with the square of the speed while that may be noise; joints that
-    the network is unsure of are followed less closely; and single joints that leap are followed if they stay.
+    motion is the whole hand's; the cut-off rises with the square of the speed while that may be noise; and joints that
+    the network is unsure of are followed less closely.
     """
 
     def __init__(self, config: FilterConfig) -> None:
         self.config = config
         self._value: NDArray[np.float64] | None = None
         self._velocity: NDArray[np.float64] | None = None
-        self._leapt = np.zeros(0, np.bool_)
         self._time_ns = 0
 
     def __call__(
@@ -72,31 +68,12 @@ class OneEuro:
         self._time_ns = time_ns
         if self._value is None or self._velocity is None or not 0 < elapsed < 0.5:
             self._value, self._velocity = raw, np.zeros_like(raw)
-            self._leapt = np.zeros(len(raw), np.bool_)
             return np.asarray(joints, np.float32)
         change = raw - self._value
         trust = np.ones(len(joints)) if confidence is None else np.clip(confidence / SURE, LEAST_TRUST, 1)
         another_pose = np.sqrt(np.average((change[:-1] ** 2).sum(axis=1), weights=trust)) > NEW_POSE * elapsed
         if not another_pose:
             change[:-1] *= trust[:, None]
-        # A leap is not noise; the smoothed speed would notice it only some frames later.
-        step = np.linalg.norm(change, axis=1, keepdims=True) / elapsed
-        leap = step > JOINT_LEAP
-        leap[-1] = step[-1] > LEAP
-        leap[:-1] |= another_pose
-        leaps = leap[:, 0].copy()
-        moved = joints - (self._value[:-1] + self._value[-1])
-        together = np.median(moved, axis=0)
-        mostly = np.median(np.linalg.norm(moved - together, axis=1)) / elapsed
-        if elapsed < CLOSE_FRAMES and mostly < STILL_POSE:
-            doubted = leaps & ~self._leapt
-            doubted[-1] = False
-            if doubted.any():
-                # Nor does the hand go where some of its fingers may not be.
-                change[-1] = together
-                change[doubted], leap[doubted] = 0, False
-                leap[-1] = np.linalg.norm(change[-1]) / elapsed > LEAP
-        self._leapt = leaps
         self._velocity += _share(self.config.derivative_cutoff, elapsed) * (change / elapsed - self._velocity)
         # One cut-off per joint, from its speed in space: the axes of the camera mean nothing to a hand.
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
@@ -104,6 +81,11 @@ class OneEuro:
         beta = np.full_like(speed, self.config.beta)
         slow[-1], beta[-1] = STILL_HAND, WHOLE_HAND * self.config.beta
         share = _share(self.config.min_cutoff + beta * speed**2 / (speed + slow), elapsed)
+        # A leap is not noise; the smoothed speed would notice it only some frames later.
+        step = np.linalg.norm(change, axis=1, keepdims=True) / elapsed
+        leap = step > JOINT_LEAP
+        leap[-1] = step[-1] > LEAP
+        leap[:-1] |= another_pose
         self._value = self._value + np.where(leap, 1.0, share) * change
         return (self._value[:-1] + self._value[-1]).astype(np.float32)
 
