@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tracker.tracking.one_euro import FilterConfig
 
 SEEDS = range(24, 40)
-"""Of identities and poses: others than those (0 to 23) that the filter was tuned on."""
+"""Of identities and poses: others than those (0 to 23) that the filter was tuned or tried on."""
 FRAMES = 90
 """Of each hand, still and moving."""
 WAYS: dict[str, FilterConfig | None] = {"on settled bones": None, "filtered, as published": FilterConfig()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -119,6 +120,17 @@ def test_weights_come_back_as_they_were_saved(network: HandNetwork, tmp_path: Pa
     assert card["error_mm"] == 7.5
     assert card["config"]["v2v"]["width"] == TINY.width
     assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.json", "tiny.safetensors"]
+
+
+def test_weights_from_before_there_was_a_curve_have_none(network: HandNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, network, {})
+    with safe_open(path, framework="pt") as file:
+        told = dict(file.metadata())
+    config = json.loads(told["config"])
+    del config["curve"]
+    save_file(load_file(path), path, metadata=told | {"config": json.dumps(config)})
+    assert load_weights(path).config == replace(network.config, curve=())
 
 
 def test_weights_whose_card_cannot_be_written_stay_as_they_were(network: HandNetwork, tmp_path: Path) -> None:

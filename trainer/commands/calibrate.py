@@ -105,6 +105,8 @@ def run(options: argparse.Namespace) -> int:
     }
     save_weights(target, better, card)
     print(f"calibration error of published joints {before:.3f} -> {after:.3f} (held out); written to {target}")
+    if not curve:
+        print("no curve: too few joints were found to fit one; take more --sequences or --frames")
     if after > before:
         print("that is no better than it was: take more --sequences to be sure, or keep the weights as they were")
     return 0

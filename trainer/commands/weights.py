@@ -46,12 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `weights`."""
     add = parser.add_argument
     add("output", type=Path, metavar="OUT_DIR", help="folder for all stages; the same command goes on where it stopped")
-    add(
-        "--hours",
-        type=_hours,
-        required=True,
-        help="of training in all; rendering comes on top, minutes an hour",
-    )
+    add("--hours", type=_hours, required=True, help="of training in all; rendering takes some minutes more an hour")
     add("--seed", type=int, default=0, help=f"from 0 to {SEEDS - 1}: other situations (default: 0)")
     add("--model", default="v2v-lite", choices=("v2v", "v2v-lite"), help="the hand network (default: v2v-lite)")
     add("--init", choices=("shipped",), help="go on from the shipped weights instead of from nothing")
