@@ -18,7 +18,9 @@ class V2VConfig:
 
     width: channels at the resolution of the heat maps. front_kernel: of the first convolution.
     front_stride: 1 convolves the full grid and pools it (the paper); 2 halves it at once, which is a third faster.
-    blocks: residual blocks before the hourglass.
+    blocks: residual blocks before the hourglass. middle_blocks: at its coarsest resolution, where they cost little (the
+    paper has one); all but the first start as identities (their last scale is zero: Goyal et al., arXiv 1706.02677,
+    section 5.1), so that a trained network can be given more and goes on from where it was.
     output_scale: heat map edge / (input edge / 2): 1 for the paper's network, 2 for heat maps as fine as the input.
     presence: also say whether the cube holds a right hand at all (not in the paper).
     """
@@ -29,15 +31,24 @@ class V2VConfig:
     front_kernel: int = 7
     front_stride: int = 1
     blocks: int = 3
+    middle_blocks: int = 1
     output_scale: int = 1
     presence: bool = False
 
     def __post_init__(self) -> None:
         if self.joints < 1 or self.width < 2 or self.width % 2:
             raise ValueError(f"a network needs joints >= 1 and an even width, got {self.joints} and {self.width}")
-        if self.blocks < 1 or self.front_kernel < 1:
-            raise ValueError(f"blocks and front_kernel must be at least 1, are {self.blocks} and {self.front_kernel}")
-        if self.joints > 1024 or self.width > 1024 or self.blocks > 64 or self.front_kernel > 16:
+        if self.blocks < 1 or self.middle_blocks < 1 or self.front_kernel < 1:
+            raise ValueError(
+                "blocks, middle_blocks and front_kernel must be at least 1, "
+                f"are {self.blocks}, {self.middle_blocks} and {self.front_kernel}"
+            )
+        if (
+            self.joints > 1024
+            or self.width > 1024
+            or max(self.blocks, self.middle_blocks) > 64
+            or self.front_kernel > 16
+        ):
             raise ValueError(f"no network is so large: {self}")
         if not isinstance(self.presence, bool):
             raise ValueError(f"presence must be true or false, is {self.presence!r}")
@@ -62,7 +73,9 @@ class V2VConfig:
 PRESETS: dict[str, V2VConfig] = {
     "v2v": V2VConfig(),
     "v2v-88": V2VConfig(output_scale=2),
-    "v2v-lite": V2VConfig(input_size=48, width=16, front_kernel=6, front_stride=2, blocks=1, presence=True),
+    "v2v-lite": V2VConfig(
+        input_size=48, width=16, front_kernel=6, front_stride=2, blocks=1, middle_blocks=6, presence=True
+    ),
 }
 """`v2v` is the paper's network, `v2v-88` has heat maps as fine as its input, `v2v-lite` is made small for a CPU."""
 
@@ -122,6 +135,7 @@ class V2V(nn.Module):
         self.skip2 = Residual(2 * w, 2 * w)
         self.down2 = Residual(2 * w, 4 * w)
         self.middle = Residual(4 * w, 4 * w)
+        self.middle_more = nn.Sequential(*(Residual(4 * w, 4 * w) for _ in range(config.middle_blocks - 1)))
         self.up2 = nn.Sequential(Residual(4 * w, 4 * w), Upsample(4 * w, 2 * w))
         self.up1 = nn.Sequential(Residual(2 * w, 2 * w), Upsample(2 * w, w))
         self.leave = nn.Sequential(Residual(w, w), Basic(w, w, 1), Basic(w, w, 1))
@@ -135,6 +149,8 @@ class V2V(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        for block in self.middle_more:
+            nn.init.zeros_(block.body[-1].weight)
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -150,7 +166,7 @@ class V2V(nn.Module):
         skip1 = self.skip1(x)
         x = self.down1(self.pool(x))
         skip2 = self.skip2(x)
-        x = self.middle(self.down2(self.pool(x)))
+        x = self.middle_more(self.middle(self.down2(self.pool(x))))
         presence = self.presence_head(x.mean(dim=(2, 3, 4)))[:, 0] if self.config.presence else x.new_zeros(x.shape[0])
         x = self.up2(x) + skip2
         x = self.leave(self.up1(x) + skip1)

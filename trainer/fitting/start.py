@@ -13,12 +13,19 @@ from tracker.network.weights import load_weights
 def start_from(network: V2V, weights: Path) -> list[str]:
     """Copy what fits of a weights file; returns the names of the tensors that do not, which start afresh.
 
-    The heads may differ (other joints); grids may too, convolutions fit any. Raises WeightsError, and DataError for a
-    network of another build.
+    The heads may differ (other joints); grids may too, convolutions fit any; and there may be more blocks in the middle,
+    which begin as identities. Raises WeightsError, and DataError for a network of another build.
     """
     found = load_weights(weights).v2v
     given_build, wanted_build = (
-        replace(config, input_size=88, joints=1, presence=False) for config in (found.config, network.config)
+        replace(
+            config,
+            input_size=88,
+            joints=1,
+            presence=False,
+            middle_blocks=max(config.middle_blocks, network.config.middle_blocks),
+        )
+        for config in (found.config, network.config)
     )
     if given_build != wanted_build:
         raise DataError(f"--init {weights} is another network than is to be trained ({found.config})")
