@@ -13,10 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tracker.errors import WeightsError
+from tracker.errors import DataError, WeightsError
 from tracker.network.hand_network import HandNetwork, HandNetworkConfig
 from tracker.network.v2v import PRESETS, V2V, V2VConfig
 from tracker.network.weights import find_weights, load_weights, save_weights, shipped_weights
+from trainer.fitting.start import start_from
 
 TINY = V2VConfig(joints=5, input_size=16, width=4, presence=True)
 
@@ -81,12 +82,14 @@ def test_joints_leave_the_network_whatever_its_form(changes: dict[str, int], pre
         {"output_scale": 3},
         {"front_kernel": 6},
         {"front_kernel": -7},
+        {"middle_blocks": 0},
+        {"middle_blocks": 65},
         {"width": 10**9},
         {"front_kernel": 6, "front_stride": 2, "output_scale": 2},
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"joints|input_size|output_scale|front_kernel"):
+    with pytest.raises(ValueError, match=r"joints|input_size|output_scale|front_kernel|middle_blocks"):
         V2VConfig(**wrong)
 
 
@@ -96,6 +99,24 @@ def test_a_description_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> No
         HandNetworkConfig(v2v=V2VConfig(), **wrong)
     with pytest.raises(ValueError, match="presence"):
         V2VConfig(presence="x")  # type: ignore[arg-type]
+
+
+def test_a_network_that_is_given_more_blocks_in_its_middle_goes_on_from_where_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    few = HandNetwork(HandNetworkConfig(v2v=TINY)).eval()
+    nn.init.normal_(few.v2v.head.weight)
+    save_weights(tmp_path / "few.safetensors", few, {})
+    more = V2V(replace(TINY, middle_blocks=3))
+    fresh = start_from(more, tmp_path / "few.safetensors")
+    assert fresh
+    assert all(name.startswith("middle_more.") for name in fresh)
+    grids = (torch.rand(2, 16, 16, 16) < 0.1).to(torch.uint8)
+    assert torch.equal(more.eval()(grids)[0], few.v2v(grids)[0])
+    more.train()(grids)[0].square().mean().backward()
+    assert all(block.body[-1].weight.grad.abs().max() > 0 for block in more.middle_more)  # and they do learn
+    save_weights(tmp_path / "more.safetensors", HandNetwork(HandNetworkConfig(v2v=more.config)), {})
+    with pytest.raises(DataError, match="another network"):  # trained blocks are not dropped
+        start_from(V2V(TINY), tmp_path / "more.safetensors")
 
 
 @pytest.fixture

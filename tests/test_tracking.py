@@ -64,6 +64,35 @@ def test_a_joint_that_the_network_is_unsure_of_does_not_flicker_but_goes_with_it
     np.testing.assert_allclose(out[-1][:, 0] - HAND[:, 0], 0.6 * 29 / 30, atol=0.02)
 
 
+def test_a_pose_that_is_mistaken_for_a_frame_is_not_followed_but_one_that_lasts_is():
+    """The network is less sure of what it mistakes."""
+    sure, unsure = np.full(21, 0.8, np.float32), np.full(21, 0.6, np.float32)
+    other = HAND[::-1].copy() - HAND[::-1].mean(axis=0) + HAND.mean(axis=0)
+    shown = {40: (other, unsure), 60: (other, unsure), 61: (other, unsure), 80: (HAND, sure)}
+    one_euro, out, pose, confidence = OneEuro(FilterConfig()), {}, HAND, sure
+    for number in range(90):
+        pose, confidence = shown.get(number, (pose, confidence))
+        if number == 41:
+            pose, confidence = HAND, sure
+        out[number] = one_euro(pose, number * FRAME_NS, confidence)
+    for number in (39, 40, 41, 60, 80, 89):
+        np.testing.assert_allclose(out[number], HAND, atol=1e-4)
+    for number in (61, 62, 79):
+        np.testing.assert_allclose(out[number], other, atol=1e-4)
+
+
+@pytest.mark.parametrize("rested", [False, True])
+def test_a_hand_whose_pose_changes_in_each_frame_is_not_kept_waiting(rested):
+    """As in recordings of which each tenth frame was kept."""
+    first, second, third = np.random.default_rng(3).uniform(-0.08, 0.08, (3, 21, 3)).astype(np.float32)
+    one_euro = OneEuro(FilterConfig())
+    for number, pose in enumerate((second if rested else first, second)):
+        one_euro(pose, number * FRAME_NS, np.full(21, 0.8, np.float32))
+    out = one_euro(third, 2 * FRAME_NS, np.full(21, 0.6, np.float32))
+    shown = second if rested else third
+    np.testing.assert_allclose(out - out.mean(axis=0), shown - shown.mean(axis=0), atol=1e-5)
+
+
 @pytest.mark.parametrize("values", [{"min_cutoff": 0.0}, {"beta": -1.0}, {"derivative_cutoff": -2.0}, {"beta": np.nan}])
 def test_filter_nonsense_is_refused(values):
     with pytest.raises(ValueError, match="cut-offs"):

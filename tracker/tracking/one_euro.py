@@ -13,6 +13,9 @@ LEAP, JOINT_LEAP = 2.0, 1.0
 NEW_POSE = 0.4
 """And metres a second, RMS over the joints against the middle, the sure ones counting for more, beyond which all of
 them are: frames are missing, or far apart."""
+DOUBT = 0.9
+"""Share of the confidence of the frame before below which a hand that was at rest waits for a second frame of such a
+pose: of poses that it mistakes for a single frame, the network is less sure."""
 WHOLE_HAND = 3.0
 """How many times more closely the hand's middle is followed than a finger: the mean of all joints trembles less."""
 STILL_HAND, STILL_JOINT = 0.12, 0.30
@@ -54,6 +57,7 @@ class OneEuro:
         self._value: NDArray[np.float64] | None = None
         self._velocity: NDArray[np.float64] | None = None
         self._time_ns = 0
+        self._sure, self._leapt = 0.0, False
 
     def __call__(
         self, joints: NDArray[np.floating], time_ns: int, confidence: NDArray[np.floating] | None = None
@@ -66,13 +70,19 @@ class OneEuro:
         raw = np.concatenate([joints - middle, middle])
         elapsed = (time_ns - self._time_ns) * 1e-9
         self._time_ns = time_ns
+        before, self._sure = self._sure, 1.0 if confidence is None else float(np.mean(confidence))
         if self._value is None or self._velocity is None or not 0 < elapsed < 0.5:
+            self._leapt = False
             self._value, self._velocity = raw, np.zeros_like(raw)
             return np.asarray(joints, np.float32)
         change = raw - self._value
         trust = np.ones(len(joints)) if confidence is None else np.clip(confidence / SURE, LEAST_TRUST, 1)
         another_pose = np.sqrt(np.average((change[:-1] ** 2).sum(axis=1), weights=trust)) > NEW_POSE * elapsed
-        if not another_pose:
+        doubted = another_pose and not self._leapt and self._sure < DOUBT * before
+        self._leapt = bool(another_pose)
+        if doubted:
+            change[:-1] = 0
+        elif not another_pose:
             change[:-1] *= trust[:, None]
         self._velocity += _share(self.config.derivative_cutoff, elapsed) * (change / elapsed - self._velocity)
         # One cut-off per joint, from its speed in space: the axes of the camera mean nothing to a hand.
@@ -85,7 +95,7 @@ class OneEuro:
         step = np.linalg.norm(change, axis=1, keepdims=True) / elapsed
         leap = step > JOINT_LEAP
         leap[-1] = step[-1] > LEAP
-        leap[:-1] |= another_pose
+        leap[:-1] |= another_pose  # of one that is doubted, there is no change
         self._value = self._value + np.where(leap, 1.0, share) * change
         return (self._value[:-1] + self._value[-1]).astype(np.float32)
 
