@@ -94,12 +94,14 @@ class Basic(nn.Sequential):
 class Residual(nn.Module):
     """Two 3^3 convolutions beside a shortcut (the paper's volumetric residual block)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, identity: bool = False) -> None:
+        """identity: start as one (for inputs from 0 up, with as many outputs)."""
         super().__init__()
+        norm = nn.BatchNorm3d(outputs)
+        if identity:
+            nn.init.zeros_(norm.weight)
         self.body = nn.Sequential(
-            Basic(inputs, outputs, 3),
-            nn.Conv3d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm3d(outputs),
+            Basic(inputs, outputs, 3), nn.Conv3d(outputs, outputs, 3, padding=1, bias=False), norm
         )
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs:
@@ -135,7 +137,8 @@ class V2V(nn.Module):
         self.skip2 = Residual(2 * w, 2 * w)
         self.down2 = Residual(2 * w, 4 * w)
         self.middle = Residual(4 * w, 4 * w)
-        self.middle_more = nn.Sequential(*(Residual(4 * w, 4 * w) for _ in range(config.middle_blocks - 1)))
+        more = (Residual(4 * w, 4 * w, identity=True) for _ in range(config.middle_blocks - 1))
+        self.middle_more = nn.Sequential(*more)
         self.up2 = nn.Sequential(Residual(4 * w, 4 * w), Upsample(4 * w, 2 * w))
         self.up1 = nn.Sequential(Residual(2 * w, 2 * w), Upsample(2 * w, w))
         self.leave = nn.Sequential(Residual(w, w), Basic(w, w, 1), Basic(w, w, 1))
@@ -149,8 +152,6 @@ class V2V(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        for block in self.middle_more:
-            nn.init.zeros_(block.body[-1].weight)
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
