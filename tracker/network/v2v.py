@@ -19,8 +19,8 @@ class V2VConfig:
     width: channels at the resolution of the heat maps. front_kernel: of the first convolution.
     front_stride: 1 convolves the full grid and pools it (the paper); 2 halves it at once, which is a third faster.
     blocks: residual blocks before the hourglass. middle_blocks: at its coarsest resolution, where they cost little (the
-    paper has one); all but the first start as identities (their last scale is zero: Goyal et al., arXiv 1706.02677,
-    section 5.1), so that a trained network can be given more and goes on from where it was.
+    paper has one); all but the first start as a small change (`SMALL`), so that a trained network can be given more and
+    go on nearly from where it was.
     output_scale: heat map edge / (input edge / 2): 1 for the paper's network, 2 for heat maps as fine as the input.
     presence: also say whether the cube holds a right hand at all (not in the paper).
     """
@@ -70,6 +70,10 @@ class V2VConfig:
         return self.input_size // 2 * self.output_scale
 
 
+SMALL = 0.2
+"""Scale of a further block to start with. Zero (Goyal et al., arXiv 1706.02677, section 5.1) leaves it out for long
+under Muon, whose updates of convolutions are as large however little these matter."""
+
 PRESETS: dict[str, V2VConfig] = {
     "v2v": V2VConfig(),
     "v2v-88": V2VConfig(output_scale=2),
@@ -94,12 +98,11 @@ class Basic(nn.Sequential):
 class Residual(nn.Module):
     """Two 3^3 convolutions beside a shortcut (the paper's volumetric residual block)."""
 
-    def __init__(self, inputs: int, outputs: int, *, identity: bool = False) -> None:
-        """identity: start as one (for inputs from 0 up, with as many outputs)."""
+    def __init__(self, inputs: int, outputs: int, scale: float = 1.0) -> None:
+        """scale: of what the convolutions add, to start with."""
         super().__init__()
         norm = nn.BatchNorm3d(outputs)
-        if identity:
-            nn.init.zeros_(norm.weight)
+        nn.init.constant_(norm.weight, scale)
         self.body = nn.Sequential(
             Basic(inputs, outputs, 3), nn.Conv3d(outputs, outputs, 3, padding=1, bias=False), norm
         )
@@ -137,7 +140,7 @@ class V2V(nn.Module):
         self.skip2 = Residual(2 * w, 2 * w)
         self.down2 = Residual(2 * w, 4 * w)
         self.middle = Residual(4 * w, 4 * w)
-        more = (Residual(4 * w, 4 * w, identity=True) for _ in range(config.middle_blocks - 1))
+        more = (Residual(4 * w, 4 * w, SMALL) for _ in range(config.middle_blocks - 1))
         self.middle_more = nn.Sequential(*more)
         self.up2 = nn.Sequential(Residual(4 * w, 4 * w), Upsample(4 * w, 2 * w))
         self.up1 = nn.Sequential(Residual(2 * w, 2 * w), Upsample(2 * w, w))

@@ -14,7 +14,7 @@ def start_from(network: V2V, weights: Path) -> list[str]:
     """Copy what fits of a weights file; returns the names of the tensors that do not, which start afresh.
 
     The heads may differ (other joints); grids may too, convolutions fit any; more blocks may be in the middle, and
-    begin as identities. Raises WeightsError, and DataError for a network of another build.
+    begin as a small change. Raises WeightsError, and DataError for a network of another build.
     """
     found = load_weights(weights).v2v
     given_build, wanted_build = (
