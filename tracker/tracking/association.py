@@ -21,7 +21,7 @@ SIDE_WEIGHT: Final = 0.5
 """Of those; one look at two hands that touch may be wrong about both."""
 STAY: Final = 0.5
 """A track keeps its place unless another suits it better by so much."""
-JUMP: Final = 0.25
+NEAR_LOSS: Final = 0.25
 """A hand that is found this near (metres) to where one was just lost may be the same hand."""
 WANDER: Final = 0.4
 """Metres a second by which a lost hand may have gone further than that."""
@@ -77,7 +77,7 @@ def continued(
         for column, track in enumerate(lost):
             if track.id in held and _apart(held[track.id], place.best.joints) > HELD:
                 continue
-            if track.distance(place.best.joints, time_ns) < JUMP + WANDER * track.unseen_seconds(time_ns):
+            if track.distance(place.best.joints, time_ns) < NEAR_LOSS + WANDER * track.unseen_seconds(time_ns):
                 cost[row, column] = _misfit(track, place, odds, time_ns)
     for row, column in zip(*linear_sum_assignment(cost)):
         if cost[row, column] < NEVER:

@@ -11,7 +11,7 @@ import numpy as np
 from tracker.camera.frame import DepthFrame
 from tracker.hand.cube import Cube, cube_center
 from tracker.tracking.aiming import Aim
-from tracker.tracking.association import JUMP, by_other_hand, continued
+from tracker.tracking.association import NEAR_LOSS, by_other_hand, continued
 from tracker.tracking.belief import UNCLEAR, beside_others, least_odds
 from tracker.tracking.config import TrackerConfig
 from tracker.tracking.hypotheses import Candidate, Estimate, Pair
@@ -89,7 +89,7 @@ class Search:
     def _rests(self, place: Place, number: int, unsure: Sequence[Track], now: int) -> bool:
         """Whether a place was looked at in vain of late; where a hand was just lost, that does not matter."""
         lost = (track.cube(now, self._aim.edge).center for track in unsure)
-        if any(float(np.linalg.norm(center - place.center)) < JUMP for center in lost):
+        if any(float(np.linalg.norm(center - place.center)) < NEAR_LOSS for center in lost):
             return False
         return self._refusals.rests(place.center, number)
 

@@ -20,7 +20,7 @@ from tracker.tracking.coarse import Grid, coarse_depth, coarse_grid
 
 FLESH: Final = 0.01
 """Metres from the visible surface to the middle of the hand."""
-JUMP: Final = 0.04
+SAME_COARSE: Final = 0.04
 """Metres between neighbouring coarse pixels of one surface."""
 SMALLEST: Final = 0.0008
 """Square metres: what is less is no hand, but may be a part of one."""
@@ -131,7 +131,7 @@ def _pieces(depth: NDArray[np.float32], pixels: NDArray[np.int64], side: NDArray
         there = number[row[here] + down, column[here] + right]
         here, there = here[there >= 0], there[there >= 0]
         gap = np.abs(depth[row[here], column[here]] - depth[row[there], column[there]])
-        joined = (gap < JUMP) & (side[here] == side[there])
+        joined = (gap < SAME_COARSE) & (side[here] == side[there])
         starts.append(here[joined])
         ends.append(there[joined])
     start, end = np.concatenate(starts), np.concatenate(ends)

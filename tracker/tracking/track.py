@@ -29,7 +29,7 @@ SLACK = 0.006
 _BEHIND = np.array(FLESH) + SLACK
 VISIBLE_BEFORE = 0.020
 """A joint may lie so many metres before the surface that is seen where it is."""
-AROUND = 0.004 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
+SPOTS = 0.004 * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
 """Metres in the image's plane: where a joint's surface is looked for, for its place is not known to a pixel."""
 SEEN_SHARE = 0.3
 """Of those places where a surface must be the joint's."""
@@ -155,7 +155,7 @@ def seen(frame: DepthFrame, joints: NDArray[np.float32], confidence: NDArray[np.
     depth = np.where(tracked, joints[:, 2], 1.0)
     center = k.project(np.where(tracked[:, None], joints, (0, 0, 1)))
     tracked &= ((center > -0.5) & (center < (k.width - 0.5, k.height - 0.5))).all(axis=1)
-    offsets = AROUND * np.array([k.fx, k.fy]) / depth[:, None, None]
+    offsets = SPOTS * np.array([k.fx, k.fy]) / depth[:, None, None]
     pixels = np.rint(np.clip(center[:, None] + offsets, 0, (k.width - 1, k.height - 1))).astype(np.int64)
     surface = frame.depth[pixels[..., 1], pixels[..., 0]] * frame.depth_scale
     behind = depth[:, None] - surface

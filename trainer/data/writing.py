@@ -25,7 +25,7 @@ from trainer.data.sample import Sample, SampleSource
 
 PIECE = 64
 """Samples that a process prepares at a time."""
-AROUND = 1.35
+FURTHEST = 1.35
 """How far out the points of a source are kept that does not say how far they reach, cube coordinates."""
 
 
@@ -266,7 +266,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def fingerprint(source: SampleSource) -> str:
     """Tells sources apart that go by the same name: a checksum of the first, the middle and the last sample."""
-    layout = Layout(256, AROUND)
+    layout = Layout(256, FURTHEST)
     chosen = sorted({0, len(source) // 2, len(source) - 1})
     return hashlib.sha256(save_tensors(pack([source[index] for index in chosen], layout, source.joints))).hexdigest()[
         :16
@@ -298,7 +298,7 @@ def open_writer(
     index = Index(
         items=len(source),
         joints=source.joints,
-        layout=Layout(edge, float(getattr(source, "reach", AROUND))),
+        layout=Layout(edge, float(getattr(source, "reach", FURTHEST))),
         shard_items=shard_items,
         origin=origin | {"fingerprint": fingerprint(source)},
         joint_names=None if joint_names is None else tuple(joint_names),
