@@ -33,7 +33,7 @@ TUNING_SEEDS = range(870_000_000, 870_000_060)
 """Of the situations that choices are made on: neither training nor the frozen set nor `trainer calibrate` has them."""
 FURTHER_SEEDS = range(870_000_060, 870_000_200)
 """Of others of the same sort, to see whether a choice holds elsewhere (and for `belief.py`)."""
-FRESH_SEEDS = range(900_000_040, 900_000_080)
+FRESH_SEEDS = range(900_000_080, 900_000_120)
 """Of the situations that the shipped weights are measured in once, when every choice has been made; the next weights
 take the next forty. Like those of the frozen set nothing else has them."""
 FRAMES = 50
