@@ -194,7 +194,8 @@ def _train(options: argparse.Namespace, world: World) -> None:
     world.together(lambda: _write_config(options.output, seen, options.recipe, augmentation_name, fit, world))
     if world.main:
         if fit.fresh:
-            print(f"{options.init}: these do not fit and start afresh: {', '.join(fit.fresh)}", file=sys.stderr)
+            layers = dict.fromkeys(name.split(".")[0] for name in fit.fresh)
+            print(f"{options.init}: these do not fit and start afresh: {', '.join(layers)}", file=sys.stderr)
         if fit.progress >= 1:
             print(
                 f"the run in {options.output} is finished: more --epochs or --minutes train it further",
